@@ -1,0 +1,279 @@
+"""Events and time.
+
+One heap of events, two clocks. Under the virtual clock the engine runs in the caller's thread, exactly and as fast as the CPU allows. Under the
+monotonic clock the same heap runs in one asyncio loop in a thread of its own, so that it goes on between the steps of a scenario.
+
+Time is an integer count of ticks since the engine began. The tick is chosen so that a nanosecond, a cycle of every card clock of the point and a
+tenth of an etu at every F and D of ISO/IEC 7816-3 are whole numbers: hz = lcm(10**9, 9600 * f). (9600 because 10 * D divides it for every D.)
+A tick count outgrows 64 bits after an hour of three common clocks: plain ints only, never floats.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import lcm
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+Action = Callable[[], object]
+
+NANOSECONDS = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Timebase:
+    """How long a tick is: ``hz`` ticks make a second."""
+
+    hz: int
+
+    @classmethod
+    def for_clocks(cls, *clock_hz: int) -> "Timebase":
+        """The timebase in which nanoseconds and tenths of an etu of each card clock (Hz) are whole ticks."""
+        for f in clock_hz:
+            if f <= 0:
+                raise ValueError(f"a card clock of {f} Hz: must be a positive whole number of hertz")
+        return cls(lcm(NANOSECONDS, *(9600 * f for f in clock_hz)))
+
+    def nanoseconds(self, count: int) -> int:
+        """``count`` nanoseconds in ticks, exactly."""
+        return count * (self.hz // NANOSECONDS)
+
+    def cycles(self, count: int, clock_hz: int) -> int:
+        """``count`` cycles of a clock of ``clock_hz`` in ticks, exactly (the clock must be one of the timebase's)."""
+        ticks, rest = divmod(self.hz, clock_hz)
+        if rest:
+            raise ValueError(f"{clock_hz} Hz is not a clock of this timebase ({self.hz} ticks a second)")
+        return count * ticks
+
+    def to_ns(self, ticks: int) -> int:
+        """Ticks in nanoseconds, rounded half up: done once, when a record is written."""
+        per_ns = self.hz // NANOSECONDS
+        return (2 * ticks + per_ns) // (2 * per_ns)
+
+
+class Timer:
+    """An event on the heap. ``cancel`` takes it out; a cancelled or run timer may be cancelled again."""
+
+    __slots__ = ("action", "time")
+
+    def __init__(self, time: int, action: Action) -> None:
+        self.time = time
+        self.action: Action | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+    @property
+    def pending(self) -> bool:
+        return self.action is not None
+
+
+class InsideEventError(RuntimeError):
+    """Waiting was asked for inside an event: events never block. Use ``submit`` and go on in its ``done``."""
+
+
+class Engine(Protocol):
+    """What every part of the bench sees of time, whichever clock drives it."""
+
+    timebase: Timebase
+
+    @property
+    def now(self) -> int:
+        """Ticks since the engine began."""
+
+    def at(self, time: int, action: Action) -> Timer:
+        """Run ``action`` at tick ``time`` (now, if that is past). Call it inside events only, or through ``call``."""
+
+    def after(self, delay: int, action: Action) -> Timer: ...
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run ``function`` where events run and give its result; the way in for steps and tests."""
+
+    def wait(self, done: Callable[[], bool], timeout: int) -> bool:
+        """Let events run until ``done()`` holds, at most ``timeout`` ticks; tells whether it holds."""
+
+
+class VirtualEngine:
+    """The virtual clock: time jumps from event to event, in the caller's thread. Events of one tick run in the order they were set."""
+
+    def __init__(self, timebase: Timebase) -> None:
+        self.timebase = timebase
+        self.now = 0
+        self.events = 0
+        """How many events have run: what an exchange costs, as a number that does not depend on the machine."""
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._order = 0
+        self._inside = False
+
+    def at(self, time: int, action: Action) -> Timer:
+        timer = Timer(time if time > self.now else self.now, action)
+        self._order += 1
+        heappush(self._heap, (timer.time, self._order, timer))
+        return timer
+
+    def after(self, delay: int, action: Action) -> Timer:
+        return self.at(self.now + delay, action)
+
+    def call(self, function: Callable[[], T]) -> T:
+        return function()
+
+    def wait(self, done: Callable[[], bool], timeout: int) -> bool:
+        self._run(done, self.now + timeout)
+        return done()
+
+    def run(self, until: int) -> None:
+        """Run every event up to and including tick ``until``; the clock then stands at ``until``."""
+        self._run(_never, until)
+
+    def next_time(self) -> int | None:
+        """When the next event is due, or None."""
+        heap = self._heap
+        while heap and heap[0][2].action is None:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def _run(self, done: Callable[[], bool], until: int) -> None:
+        if self._inside:
+            raise InsideEventError("the engine is already running an event: waiting here would never end")
+        heap = self._heap
+        self._inside = True
+        try:
+            while not done():
+                if not heap or heap[0][0] > until:
+                    self.now = max(self.now, until)
+                    return
+                moment, _, timer = heappop(heap)
+                action = timer.action
+                if action is None:
+                    continue
+                timer.action = None
+                self.now = moment
+                self.events += 1
+                action()
+        finally:
+            self._inside = False
+
+
+def _never() -> bool:
+    return False
+
+
+class MonotonicEngine:
+    """The monotonic clock: the heap runs in an asyncio loop in a thread, from ``start`` to ``stop``.
+
+    A driver's thread hands results in with ``post``. An exception in an event stops nothing: it is kept and raised by the next ``wait`` or ``call``.
+    """
+
+    def __init__(self, timebase: Timebase) -> None:
+        self.timebase = timebase
+        self.loop = asyncio.new_event_loop()
+        self._began = time.monotonic_ns()
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._order = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+
+    @property
+    def now(self) -> int:
+        return self.timebase.nanoseconds(time.monotonic_ns() - self._began)
+
+    def start(self) -> "MonotonicEngine":
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop the loop and its thread. Timers still set never run."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(timeout=5)
+
+    def at(self, time: int, action: Action) -> Timer:
+        timer = Timer(time, action)
+        self._order += 1
+        heappush(self._heap, (time, self._order, timer))
+        if self._heap[0][2] is timer:
+            self._arm()
+        return timer
+
+    def after(self, delay: int, action: Action) -> Timer:
+        return self.at(self.now + delay, action)
+
+    def post(self, action: Action) -> None:
+        """Run ``action`` as an event as soon as may be; the only method other threads may use besides ``call`` and ``wait``."""
+        try:
+            self.loop.call_soon_threadsafe(self._event, action)
+        except (
+            RuntimeError
+        ):  # the loop has been closed: a driver call that came back after the run's end has nobody to tell
+            return
+
+    def call(self, function: Callable[[], T]) -> T:
+        if threading.current_thread() is self._thread:
+            return function()
+        result: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                result.set_result(function())
+            except BaseException as error:
+                result.set_exception(error)
+
+        self.post(run)
+        return result.result(timeout=60)
+
+    def wait(self, done: Callable[[], bool], timeout: int) -> bool:
+        if threading.current_thread() is self._thread:
+            raise InsideEventError("waiting inside an event would stop the loop that must bring the answer")
+        end = time.monotonic() + timeout / self.timebase.hz
+        with self._changed:
+            while True:
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    raise failure
+                if done():
+                    return True
+                left = end - time.monotonic()
+                if left <= 0:
+                    return done()
+                self._changed.wait(min(left, 0.25))
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        delay = max(0, self._heap[0][0] - self.now) / self.timebase.hz
+        self._alarm = self.loop.call_later(delay, self._due)
+
+    def _due(self) -> None:
+        self._alarm = None
+        while self._heap and self._heap[0][0] <= self.now:
+            timer = heappop(self._heap)[2]
+            action = timer.action
+            if action is not None:
+                timer.action = None
+                self._event(action)
+        if self._heap:
+            self._arm()
+
+    def _event(self, action: Action) -> None:
+        try:
+            with self._changed:
+                action()
+                self._changed.notify_all()
+        except BaseException as error:
+            with self._changed:
+                if self._failure is None:
+                    self._failure = error
+                self._changed.notify_all()
