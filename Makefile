@@ -50,7 +50,7 @@ test: setup-test ## run all checks: ruff, mypy, import-linter, the scenarios, th
 	$(call heading,mypy)
 	@$(BIN)/mypy
 	$(call heading,lint-imports)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	$(call heading,cardbench run: the software rig)
 	@$(BIN)/cardbench run scenarios
 	$(call heading,cardbench run: $(VPCD_RIG))
@@ -71,7 +71,7 @@ lint: $(VENV)/.stamp-dev ## check style, types and the direction of imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: $(VENV)/.stamp-dev ## format and mend what ruff can mend
