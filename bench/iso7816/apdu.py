@@ -1,8 +1,9 @@
-"""Command and response APDUs as values (ISO/IEC 7816-3:2006, 12.1; 7816-4:2013, 5.1 to 5.6), and their mapping to T=0 (12.2).
+"""Command and response APDUs as values (ISO/IEC 7816-3:2006, 12.1; 7816-4:2013, clause 5); their mapping to T=0 (12.2).
 
-A command APDU is one of seven cases: 1, and 2, 3, 4 in short (S) or extended (E) length. Which of them it is follows from the values;
-`extended` asks for extended fields where short ones would do, and is set by itself where they would not. `le` is Ne, the most data the command may return: None for none, 256 for a
-short field of 00, 65536 for an extended field of 0000.
+A command APDU is one of seven cases: 1, and 2, 3, 4 in short (S) or extended (E) length. Which of them it is follows
+from the values; `extended` asks for extended fields where short ones would do, and is set by itself where they would
+not. `le` is Ne, the most data the command may return: None for none, 256 for a short field of 00, 65536 for an extended
+field of 0000.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def ins_is_valid(ins: int) -> bool:
 class CommandApdu:
     """A command APDU. `le` is Ne in bytes (None: no data expected back).
 
-    `extended` becomes True by itself when the lengths need it, so equal commands compare equal. Raises ApduError when a field does not fit. INS is not judged here, so that a bench can send what a card must refuse.
+    `extended` becomes True by itself when the lengths need it, so equal commands compare equal. Raises ApduError when a
+    field does not fit. INS is not judged here, so that a bench can send what a card must refuse.
     """
 
     cla: int
@@ -210,7 +212,7 @@ def parse_response(data: bytes) -> ResponseApdu:
     return ResponseApdu(data[:-2], int.from_bytes(data[-2:], "big"))
 
 
-# --- T=0 (12.2) -----------------------------------------------------------------------------------------------------------------
+# --- T=0 (12.2) ------------------------------------------------------------------------------------------------------
 
 
 class Transport(Enum):
@@ -229,7 +231,8 @@ class Transport(Enum):
 class T0Command:
     """A command TPDU of T=0: header CLA INS P1 P2 P3, and the data sent after procedure bytes.
 
-    With `data` empty, P3 counts bytes from the card (00: 256), or nothing at all in case 1; with data, bytes to the card.
+    With `data` empty, P3 counts bytes from the card (00: 256), or nothing at all in case 1; with data, bytes to the
+    card.
     """
 
     header: bytes
@@ -246,8 +249,9 @@ class T0Command:
 class T0Mapping:
     """The TPDUs that carry a command, in order, and what fetches its answer.
 
-    `le` is how many response bytes are wanted in all (None: none, 256 or 65536 for "up to"). The terminal sends `commands` one after
-    the other; a `61xx` or, for case 4, `9000` is followed by `get_response`, and `6Cxx` by the same header with P3 = xx.
+    `le` is how many response bytes are wanted in all (None: none, 256 or 65536 for "up to"). The terminal sends
+    `commands` one after the other; a `61xx` or, for case 4, `9000` is followed by `get_response`, and `6Cxx` by the
+    same header with P3 = xx.
     """
 
     transport: Transport
@@ -258,8 +262,9 @@ class T0Mapping:
 def map_to_t0(command: CommandApdu, *, segment: int = SHORT_DATA_MAX) -> T0Mapping:
     """The T=0 TPDUs for a command APDU. `segment` is the most data one ENVELOPE carries (1 to 255).
 
-    Extended fields that a short one could hold are mapped as the short case, as 12.2.6 to 12.2.8 say. Extended commands with more than 255
-    data bytes go as the series of ENVELOPEs of 12.2.7, of class 0X (`transport_class`), ended by an ENVELOPE without data.
+    Extended fields that a short one could hold are mapped as the short case, as 12.2.6 to 12.2.8 say. Extended commands
+    with more than 255 data bytes go as the series of ENVELOPEs of 12.2.7, of class 0X (`transport_class`), ended by an
+    ENVELOPE without data.
     """
     if not 1 <= segment <= SHORT_DATA_MAX:
         raise ApduError(f"ENVELOPE segments of {segment} bytes; a TPDU carries 1 to {SHORT_DATA_MAX}")
@@ -281,10 +286,10 @@ def map_to_t0(command: CommandApdu, *, segment: int = SHORT_DATA_MAX) -> T0Mappi
 
 
 def transport_class(cla: int) -> int:
-    """The class of an ENVELOPE or GET RESPONSE that transports a command of class `cla`: 0X on the same logical channel.
+    """The class of an ENVELOPE or GET RESPONSE for a command of class `cla`: 0X on the same logical channel.
 
-    Channels 0 to 3 sit in bits 2 and 1, channels 4 to 19 in the low half of classes 4X to 7X (7816-4, 5.4.1). Chaining and secure messaging
-    belong to the command inside, not to its transport.
+    Channels 0 to 3 sit in bits 2 and 1, channels 4 to 19 in the low half of classes 4X to 7X (7816-4, 5.4.1). Chaining
+    and secure messaging belong to the command inside, not to its transport.
     """
     return 0x40 | cla & 0x0F if cla & 0xC0 == 0x40 else cla & 0x03
 
@@ -300,7 +305,7 @@ def get_response(cla: int, available: int) -> T0Command:
     return T0Command(bytes([transport_class(cla), Ins.GET_RESPONSE, 0, 0, available & 0xFF]))
 
 
-# --- status words (7816-4, 5.6) ---------------------------------------------------------------------------------------------------
+# --- status words (7816-4, 5.6) --------------------------------------------------------------------------------------
 
 SW1_MORE: Final = 0x61
 """SW2 more bytes are available (00: 256 or more)."""

@@ -1,8 +1,9 @@
 """Historical bytes of the ATR: category indicator, COMPACT-TLV data objects, status indicator.
 
-ISO/IEC 7816-4:2013, 12.1.1 (2005: 8.1.1). Category 00: data objects, then a status indicator of three bytes. Category 10: a DIR data
-reference. Category 80: data objects only, the status indicator being one of them (tag 8, one to three bytes). 81 to 8F are reserved, all
-others proprietary. A COMPACT-TLV data object is one byte (tag number in the high half, length in the low half) and its value.
+ISO/IEC 7816-4:2013, 12.1.1 (2005: 8.1.1). Category 00: data objects, then a status indicator of three bytes. Category
+10: a DIR data reference. Category 80: data objects only, the status indicator being one of them (tag 8, one to three
+bytes). 81 to 8F are reserved, all others proprietary. A COMPACT-TLV data object is one byte (tag number in the high
+half, length in the low half) and its value.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ class HistoricalBytes:
 def parse_historical(raw: bytes) -> HistoricalBytes | None:
     """Decode historical bytes; None when there are none.
 
-    Raises CompactTlvError when a data object runs past the end, when category 00 leaves no room for its status indicator, and when a
-    status indicator has a length other than 1, 2 or 3.
+    Raises CompactTlvError when a data object runs past the end, when category 00 leaves no room for its status
+    indicator, and when a status indicator has a length other than 1, 2 or 3.
     """
     if not raw:
         return None

@@ -1,8 +1,9 @@
 """Protocol and parameters selection (ISO/IEC 7816-3:2006, clause 9): values, both sides, without time.
 
-The terminal builds a `Pps`, sends it, and has `evaluate` name what came back. The card has `respond` work out its answer from what
-it accepts. Request and response have one format: PPSS (FF), PPS0, up to three parameters, PCK. The exchange runs at Fd, Dd with the
-guard and waiting times of the ATR; a response takes effect after its last character's guard time. In specific mode there is no PPS.
+The terminal builds a `Pps`, sends it, and has `evaluate` name what came back. The card has `respond` work out its
+answer from what it accepts. Request and response have one format: PPSS (FF), PPS0, up to three parameters, PCK. The
+exchange runs at Fd, Dd with the guard and waiting times of the ATR; a response takes effect after its last character's
+guard time. In specific mode there is no PPS.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _PPS0_RESERVED: Final = 0x80
 class Pps:
     """A PPS request or response (9.2). A parameter that is None is not transmitted.
 
-    `pps1` is Fn, Dn coded as TA1; `pps2` the use of SPU; `pps3` is reserved. Raises PpsError for a value that does not fit.
+    `pps1` is Fn, Dn coded as TA1; `pps2` the use of SPU; `pps3` is reserved. Raises PpsError for a value that does not
+    fit.
     """
 
     protocol: int
@@ -91,7 +93,7 @@ def parse_pps(data: bytes) -> Pps:
     return Pps(data[1] & 0xF, pps1, pps2, pps3)
 
 
-# --- the terminal's side ------------------------------------------------------------------------------------------------------
+# --- the terminal's side ---------------------------------------------------------------------------------------------
 
 
 class PpsOutcome(Enum):
@@ -113,7 +115,8 @@ class PpsOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PpsResult:
-    """The outcome, and the protocol and rate in force after it (meaningful when it is successful). `detail` is for people."""
+    """The outcome, and the protocol and rate in force after it (meaningful when it is successful). `detail` is for
+    people."""
 
     outcome: PpsOutcome
     protocol: int
@@ -163,7 +166,7 @@ def _result(outcome: PpsOutcome, request: Pps, pps1: int | None, detail: str) ->
     return PpsResult(outcome, request.protocol, Rate(RATE_DEFAULT if pps1 is None else pps1), detail)
 
 
-# --- the card's side ------------------------------------------------------------------------------------------------------------
+# --- the card's side -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +185,12 @@ def respond(
     accepts: Collection[Rate],
     pps2: Collection[int] = (),
 ) -> PpsAnswer | None:
-    """The sound card's answer: full where it accepts, without PPS1 (or PPS2) where it does not, silence (None) otherwise.
+    """The sound card's answer: full where it accepts, without PPS1 (or PPS2) where it does not, silence (None)
+    otherwise.
 
-    `accepts` are the rates the card takes, by value of F and D: code 01 and code 11 are the same rate. A request that is no PPS, or
-    that asks for a protocol the card does not offer, gets no response (9.1). PPS3 is reserved and never echoed.
+    `accepts` are the rates the card takes, by value of F and D: code 01 and code 11 are the same rate. A request that
+    is no PPS, or that asks for a protocol the card does not offer, gets no response (9.1). PPS3 is reserved and never
+    echoed.
     """
     try:
         asked = parse_pps(request)

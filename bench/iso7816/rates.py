@@ -1,10 +1,12 @@
 """Transmission rates and waiting times of ISO/IEC 7816-3:2006, in exact numbers.
 
-Tables 7 and 8 of clause 8.3 (Fi with f(max), Di), the elementary time unit of 7.1, the guard times of 8.3, 10.2 and 11.2, and the
-waiting times of 8.1, 10.2 and 11.4.3. A rate is always named by its TA1 code and the card clock, never by a bare number.
+Tables 7 and 8 of clause 8.3 (Fi with f(max), Di), the elementary time unit of 7.1, the guard times of 8.3, 10.2 and
+11.2, and the waiting times of 8.1, 10.2 and 11.4.3. A rate is always named by its TA1 code and the card clock, never by
+a bare number.
 
-Durations come in clock cycles (`int`, or `Fraction` where F/D is fractional) or in etu; seconds appear nowhere, because they need a clock.
-Left out: the legacy Di codes A to F of the 1997 edition (1/2 to 1/64), which the 2006 edition reserves.
+Durations come in clock cycles (`int`, or `Fraction` where F/D is fractional) or in etu; seconds appear nowhere, because
+they need a clock. Left out: the legacy Di codes A to F of the 1997 edition (1/2 to 1/64), which the 2006 edition
+reserves.
 """
 
 from __future__ import annotations
@@ -155,8 +157,8 @@ def all_rates() -> tuple[Rate, ...]:
 def sweep_range(ta1: int, clock_hz: int) -> tuple[Rate, ...]:
     """The rates a terminal may propose to a card whose ATR says `ta1`: Fd..Fi by Dd..Di (9.2), by ascending code.
 
-    Each pair F, D appears once (372 has two codes: the card's own is taken, else 1). Empty when the clock lies above the card's
-    f(max), since no rate may then be used at all. Raises RateError for a reserved TA1.
+    Each pair F, D appears once (372 has two codes: the card's own is taken, else 1). Empty when the clock lies above
+    the card's f(max), since no rate may then be used at all. Raises RateError for a reserved TA1.
     """
     own = Rate(ta1)
     check_clock(clock_hz)
@@ -168,7 +170,7 @@ def sweep_range(ta1: int, clock_hz: int) -> tuple[Rate, ...]:
     return tuple(Rate(fi << 4 | di) for fi in f_codes for di in d_codes)
 
 
-# --- guard and waiting times ------------------------------------------------------------------------------------------------
+# --- guard and waiting times -----------------------------------------------------------------------------------------
 
 
 def wwt_cycles(wi: int, fi: int) -> int:
@@ -189,9 +191,11 @@ def cwt_etu(cwi: int) -> int:
 
 
 def bwt_cycles(bwi: int, current: Rate, wtx: int = 1) -> Fraction:
-    """Block waiting time of T=1 in clock cycles: 11 etu + 2^BWI * 960 * Fd (11.4.3), the whole times `wtx` (11.6.2, rule 3).
+    """Block waiting time of T=1 in clock cycles: 11 etu + 2^BWI * 960 * Fd (11.4.3), the whole times `wtx` (11.6.2,
+    rule 3).
 
-    `current` is the rate in use, which sets the etu. Raises RateError for BWI outside 0..9 or a multiplier outside 1..255.
+    `current` is the rate in use, which sets the etu. Raises RateError for BWI outside 0..9 or a multiplier outside
+    1..255.
     """
     if not 0 <= bwi <= 9:
         raise RateError(f"BWI={bwi}; the high half of TB encodes 0 to 9, A to F are reserved (ISO/IEC 7816-3, 11.4.3)")
@@ -203,7 +207,8 @@ def bwt_cycles(bwi: int, current: Rate, wtx: int = 1) -> Fraction:
 def extra_guard_cycles(n: int, current: Rate, indicated: Rate, t15: bool) -> Fraction:
     """The extra guard time R * N in clock cycles (8.3), 0 for N = 255.
 
-    R is F/D of the rate in use, or Fi/Di of TA1 (`indicated`) when the ATR has a T=15 group. Raises RateError outside 0..255.
+    R is F/D of the rate in use, or Fi/Di of TA1 (`indicated`) when the ATR has a T=15 group. Raises RateError outside
+    0..255.
     """
     if not 0 <= n <= 0xFF:
         raise RateError(f"N={n}; TC1 encodes 0 to 255 (ISO/IEC 7816-3, 8.3)")
