@@ -1,0 +1,68 @@
+"""The terminal's side of a hop as everything above sees it: something that powers a card and carries one command at a time.
+
+Readers are such ports; a card's IO#2 is handed one. ``submit`` never blocks: the answer comes by a call, in an event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class ExchangeLevel(StrEnum):
+    """What a port takes as one exchange, and so what can be seen through it."""
+
+    CHARACTER = "character"
+    TPDU = "tpdu"
+    APDU = "apdu"
+
+
+@dataclass(slots=True)
+class Answer:
+    """How one exchange ended. Times in ticks."""
+
+    response: bytes
+    """Data and status word; empty where ``error`` is set."""
+    start: int
+    end: int
+    characters: int = 0
+    card_ticks: int = 0
+    retries: int = 0
+    error: str = ""
+    """Empty, or what went wrong: ``mute``, ``absent``, ``protocol: …``, or a driver's own words."""
+
+
+@dataclass(slots=True)
+class PowerUp:
+    """What came of powering a card: its answer to reset, or why there is none."""
+
+    atr: bytes
+    error: str = ""
+
+
+class TerminalPort(Protocol):
+    """One slot with one card, or none."""
+
+    level: ExchangeLevel
+    fetches_itself: bool
+    """Whether whatever is below answers ``61xx`` by itself, so that its user never sees one."""
+
+    @property
+    def protocol(self) -> int:
+        """0 or 1: the transmission protocol in use."""
+
+    @property
+    def ta1(self) -> int:
+        """F and D in use, coded as TA1; 0 where the port cannot know."""
+
+    @property
+    def clock_hz(self) -> int:
+        """Card clock; 0 where the port cannot know."""
+
+    def power_up(self, done: Callable[[PowerUp], None]) -> None:
+        """Cold reset, answer to reset, and the exchange of parameters that the port was told to make."""
+
+    def power_down(self) -> None: ...
+
+    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
+        """Carry one command: a TPDU of T=0, or an APDU where the protocol is T=1 or the level is APDU. One at a time."""
