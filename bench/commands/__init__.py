@@ -1,0 +1,1 @@
+"""The subcommands of `cardbench`, a subject a file."""
