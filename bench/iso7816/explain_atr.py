@@ -15,7 +15,6 @@ from bench.iso7816.errors import CompactTlvError
 from bench.iso7816.explain import DEFAULT_CLOCK_HZ, ByteNote, Duration, number, table, to_hex
 from bench.iso7816.rates import Rate, is_assigned
 
-
 _CLOCK_STOP: Final = {
     ClockStop.NOT_SUPPORTED: "not supported",
     ClockStop.STATE_L: "in state L",
