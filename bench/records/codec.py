@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 from bench.records.columns import TABLES, Column, ColumnKind, Table
 from bench.records.errors import ObservationError
-from bench.records.frames import ROWS, WITH_PAYLOAD, row_struct
+from bench.records.frames import ROW_STRUCTS, ROWS, WITH_PAYLOAD
 
 Encoder: TypeAlias = Callable[[object, int, int, int, int, Mapping[str, int]], bytes]
 """(observation, number of the run, place, ticks in a nanosecond, half of that, numbers of the strings) -> one frame"""
@@ -32,7 +32,7 @@ def _expression(column: Column) -> str:
 
 
 def _encoder(number: int, table: Table, with_payload: bool) -> Encoder:
-    layout = row_struct(table)
+    layout = ROW_STRUCTS[table.name]
     sizes = [f"len(x.{name})" if with_payload else "0" for name in table.payload]
     kind = ROWS + number + (WITH_PAYLOAD if with_payload else 0)
     length = " + ".join([str(layout.size - 5), *(sizes if with_payload else [])])

@@ -43,6 +43,15 @@ ROW_BODY = struct.Struct("<II")
 """What a row begins with: number of the run, place in its point. BYTES begins so, too."""
 OVERHEAD = HEADER.size + CRC.size
 
+
+def _row_struct(table: Table) -> struct.Struct:
+    columns = "".join(column.kind.code for column in table.columns)
+    return struct.Struct(f"<BIII{columns}{'I' * len(table.payload)}")
+
+
+ROW_STRUCTS = {table.name: _row_struct(table) for table in TABLES}
+"""The layout of each table's row, from the frame's kind to the lengths of its payload fields."""
+
 FINAL = ROWS + TABLES.index(VERDICTS)
 KINDS = frozenset((STRING, POINT, BYTES)) | {ROWS + number for number in range(len(TABLES))}
 PAYLOAD_KINDS = frozenset(ROWS + WITH_PAYLOAD + number for number, table in enumerate(TABLES) if table.payload)
@@ -56,12 +65,6 @@ def file_head() -> bytes:
 
 
 HEAD_SIZE = len(file_head())
-
-
-def row_struct(table: Table) -> struct.Struct:
-    """The layout of a row's fixed part, from the frame's kind to the lengths of its payload fields."""
-    columns = "".join(column.kind.code for column in table.columns)
-    return struct.Struct(f"<BIII{columns}{'I' * len(table.payload)}")
 
 
 def frame(kind: int, body: bytes) -> bytes:
@@ -164,7 +167,7 @@ def payload_of(table: Table, data: memoryview, extent: Extent) -> tuple[bytes, .
     if extent.kind == BYTES:
         begin = extent.offset + HEADER.size + ROW_BODY.size
     else:
-        begin = extent.offset + row_struct(table).size - 4 * count
+        begin = extent.offset + ROW_STRUCTS[table.name].size - 4 * count
     lengths = struct.unpack_from(f"<{count}I", data, begin)
     begin += 4 * count
     parts = []

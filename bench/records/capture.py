@@ -1,0 +1,159 @@
+"""The capture of a run: what its journals kept of commands, answers and packets, as one pcapng for Wireshark.
+
+One interface for each hop and kind of packet. APDUs go to Wireshark's ``iso7816`` dissector, IP packets to IP; blocks, control, channel and PPP
+packets are USER0, for a dissector of ours. Points follow each other in time in the order of the tables, each beginning where the one before
+ended, the first at 1970, so the same points give the same bytes.
+A packet's comment names scenario, point and step: ``baud-rate/throughput::ta1-96 step 2 transfer``.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+from bench.observe import Direction
+from bench.records.columns import EXCHANGES, PACKETS, STEPS
+from bench.records.pcapng import Flow, LinkType, PcapngWriter, PduDirection, upper_pdu
+from bench.records.reading import PointKey, RowId, RunRows
+from bench.records.tables import as_rows
+
+_IP_KINDS = frozenset(("ipv4", "ipv6"))
+_APDU_LEVELS = frozenset(("character", "tpdu", "apdu"))
+_APDU, _BLOCK = "apdu", "block"
+_ATR_BEGINNINGS = (b"\x3b", b"\x3f")
+_UNDISSECTED = "data"
+"""Wireshark's dissector for anything."""
+
+
+class _Interface(NamedTuple):
+    hop: int
+    kind: str
+
+    @property
+    def link_type(self) -> LinkType:
+        if self.kind == _APDU:
+            return LinkType.UPPER_PDU
+        return LinkType.RAW_IP if self.kind in _IP_KINDS else LinkType.USER0
+
+
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """A packet of the capture. Within a point packets are sorted by time, then by place, then command before answer."""
+
+    time_ns: int
+    place: int
+    part: int
+    interface: _Interface
+    data: bytes
+    flow: Flow
+    note: str
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        return self.time_ns, self.place, self.part
+
+
+class Capture:
+    """The capture being written. Hand it the runs in the order of their points."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._writer = PcapngWriter(stream)
+        self._numbers: dict[_Interface, int] = {}
+        self._begins_ns = 0
+        self.packets = 0
+        """How many packets there are."""
+
+    def add(self, key: PointKey, strings: list[str], rows: RunRows, duration_ns: int) -> None:
+        """Add what one run kept. ``strings`` are those of its journal."""
+        if rows.payloads:
+            steps = _Steps(strings, rows)
+            captured = [*_exchanges(strings, rows), *_packets(strings, rows)]
+            for packet in sorted(captured, key=lambda packet: packet.order):
+                comment = f"{key.scenario}::{key.point}{steps.at(packet.place)}{packet.note}"
+                self._writer.packet(
+                    self._number(packet.interface), self._begins_ns + packet.time_ns, packet.data, packet.flow, comment
+                )
+            self.packets += len(captured)
+        self._begins_ns += duration_ns
+
+    def _number(self, interface: _Interface) -> int:
+        number = self._numbers.get(interface)
+        if number is None:
+            number = self._writer.interface(f"hop {interface.hop} {interface.kind}", interface.link_type)
+            self._numbers[interface] = number
+        return number
+
+
+class _Steps:
+    """Which step was under way at a place of the point."""
+
+    def __init__(self, strings: list[str], rows: RunRows) -> None:
+        self._places = [-1]
+        self._names = [""]
+        under_way: list[str] = []
+        for row in as_rows(STEPS, rows):
+            if row["began"]:
+                under_way.append(f" step {row['index']} {strings[row['verb']]}")
+            elif under_way:
+                under_way.pop()
+            self._places.append(int(row["seq"]))
+            self._names.append(under_way[-1] if under_way else "")
+
+    def at(self, place: int) -> str:
+        return self._names[bisect_right(self._places, place) - 1]
+
+
+def _exchanges(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
+    for row in as_rows(EXCHANGES, rows):
+        place = int(row["seq"])
+        payload = rows.payloads.get(RowId(EXCHANGES.name, place))
+        if payload is None:
+            continue
+        command, response = payload
+        level, error = strings[row["level"]], strings[row["error"]]
+        interface = _Interface(int(row["hop"]), _APDU if level in _APDU_LEVELS else _BLOCK)
+        start, count = int(row["start_ns"]), int(row["count"])
+        note = f", {count} times" if count > 1 else ""
+        if command:
+            sent = _apdu(PduDirection.SENT, command) if interface.kind == _APDU else command
+            # An answer that never came leaves the command to carry the reason.
+            why = f", {error}" if error and not response else ""
+            yield _Captured(start, place, 0, interface, sent, Flow.OUTBOUND, note + why)
+        if response:
+            received = _apdu(PduDirection.RECEIVED, response, command) if interface.kind == _APDU else response
+            end = start + int(row["duration_ns"])
+            why = f", {error}" if error else ""
+            yield _Captured(end, place, 1, interface, received, Flow.INBOUND, note + why)
+
+
+def _packets(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
+    for row in as_rows(PACKETS, rows):
+        place = int(row["seq"])
+        payload = rows.payloads.get(RowId(PACKETS.name, place))
+        if payload is None or not payload[0]:
+            continue
+        direction = strings[row["direction"]]
+        flow = Flow.INBOUND if direction == Direction.IN else Flow.OUTBOUND
+        interface = _Interface(int(row["hop"]), strings[row["kind"]])
+        note = f", {direction} of node {row['node']}" if flow is Flow.OUTBOUND else f", into node {row['node']}"
+        yield _Captured(int(row["time_ns"]), place, 0, interface, payload[0], flow, note)
+
+
+def _apdu(direction: PduDirection, data: bytes, command: bytes = b"") -> bytes:
+    """A command or answer for Wireshark.
+
+    Its ``iso7816`` dissector knows short lengths only, and takes for an ATR every answer that begins as one. What it would misread goes to ``data``.
+    """
+    if direction is PduDirection.SENT:
+        readable = _short_command(data)
+    else:
+        begins_as_atr = data.startswith(_ATR_BEGINNINGS)
+        readable = len(data) >= 2 and begins_as_atr == (not command)
+    return upper_pdu("iso7816" if readable else _UNDISSECTED, direction, data)
+
+
+def _short_command(data: bytes) -> bool:
+    """Whether a command is one of the short cases of ISO/IEC 7816-4, 5.1 (or a T=0 header, or its data behind it)."""
+    if len(data) <= 5:
+        return len(data) >= 4
+    return len(data) in (5 + data[4], 6 + data[4]) and data[4] > 0
