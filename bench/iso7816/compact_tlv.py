@@ -15,6 +15,12 @@ from bench.iso7816.errors import CompactTlvError
 
 STATUS_INDICATOR_SIZE = 3
 
+PCSC_STORAGE_CARD = bytes.fromhex("80 4F 0C A0 00 00 03 06")
+"""How readers begin the historical bytes they invent for contactless storage cards (PC/SC part 3, 3.1.3.2.3.2).
+
+4F 0C is the application identifier as BER-TLV, where COMPACT-TLV would say FC: readable, so it is read as what it means.
+"""
+
 
 class Category(Enum):
     """What the category indicator byte T1 says about the rest."""
@@ -111,6 +117,9 @@ def parse_historical(raw: bytes) -> HistoricalBytes | None:
         tail = raw[-STATUS_INDICATOR_SIZE:]
         objects = _objects(raw[:-STATUS_INDICATOR_SIZE])
         return HistoricalBytes(raw, category, objects, StatusIndicator(tail[0], int.from_bytes(tail[1:], "big")))
+    if raw.startswith(PCSC_STORAGE_CARD) and len(raw) == 3 + raw[2]:
+        objects = (DataObject(CompactTag.APPLICATION_IDENTIFIER, raw[3:], 2),)
+        return HistoricalBytes(raw, category, objects, None)
     if category is Category.TLV:
         objects = _objects(raw)
         return HistoricalBytes(raw, category, objects, _status_among(objects))
