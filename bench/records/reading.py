@@ -58,7 +58,7 @@ class RunRows:
 
 def row_fields(table: Table) -> tuple[str, ...]:
     """The names of what ``ROW_STRUCTS[table.name]`` unpacks. An optional column is two fields, the first telling whether there is a value."""
-    names = ["kind", "length", "run", "seq"]
+    names = ["frame kind", "frame length", "frame run", "seq"]
     for column in table.columns:
         if column.kind is ColumnKind.OPTIONAL_FLOAT:
             names.append(present(column.name))
@@ -109,13 +109,13 @@ class JournalFile:
                 run.end, run.duration_ns = extent.end, row[_DURATION]
 
     def rows(self, run: Run) -> RunRows:
-        """The rows of a complete run and their payloads."""
+        """The rows of a run and their payloads, of an incomplete one as far as they go."""
         data, path = self._data, self.path
         fixed = {table.name: bytearray() for table in TABLES}
         result = RunRows(fixed)
         tables = tuple(fixed.values())
         owners: dict[int, Table] = {}
-        for extent in frames.walk(path, data[: run.end], run.begin):
+        for extent in frames.walk(path, data[: run.end or len(data)], run.begin):
             kind = extent.kind
             if kind < frames.BYTES:
                 continue

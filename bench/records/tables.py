@@ -84,7 +84,7 @@ class TableSet:
         for grouped in self._tables:
             array = as_rows(grouped.table, rows)
             if len(array):
-                array["run"] = rank
+                array["frame run"] = rank
                 for column in grouped.table.columns:
                     if column.kind is ColumnKind.TEXT:
                         array[column.name] = renumber[array[column.name]]
@@ -125,8 +125,8 @@ class _GroupedTable:
     def _columns(self, rows: Rows) -> list[Values]:
         owner = self._owner
         columns = [
-            Values(rows["run"], owner.scenarios),
-            Values(rows["run"], owner.points),
+            Values(rows["frame run"], owner.scenarios),
+            Values(rows["frame run"], owner.points),
             Values(rows["seq"].astype(np.int64)),
         ]
         for column in self.table.columns:
