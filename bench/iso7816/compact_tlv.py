@@ -18,7 +18,7 @@ STATUS_INDICATOR_SIZE = 3
 PCSC_STORAGE_CARD = bytes.fromhex("80 4F 0C A0 00 00 03 06")
 """How readers begin the historical bytes they invent for contactless storage cards (PC/SC part 3, 3.1.3.2.3.2).
 
-4F 0C is the application identifier as BER-TLV, where COMPACT-TLV would say FC: readable, so it is read as what it means.
+4F 0C is the application identifier as BER-TLV, where COMPACT-TLV would say FC: it is read as what it means.
 """
 
 

@@ -76,6 +76,8 @@ class AtrExplanation:
         if self.rates:
             offered = ", ".join(f"T={t}" for t in self.protocols)
             parts.append(f"offered: {offered}; {self.mode}; card clock up to {self.fmax_hz} Hz")
+            if self.fmax_hz is not None and self.clock_hz > self.fmax_hz:
+                parts.append(f"WARNING clock_hz={self.clock_hz} lies above f(max) (ISO/IEC 7816-3, 8.3, table 7)")
             figures = [
                 (r.name, f"TA1={r.ta1}", f"{r.f}/{r.d}", f"{number(r.etu_cycles)} clk/etu", f"{r.baud:.0f} bit/s")
                 for r in self.rates

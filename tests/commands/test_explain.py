@@ -31,7 +31,7 @@ def run_json(command: click.Command, *arguments: str) -> tuple[int, dict[str, An
     return result.exit_code, found
 
 
-# --- atr ---------------------------------------------------------------------------------------------------------------
+# --- atr -------------------------------------------------------------------------------------------------------------
 
 
 def test_atr_explains_each_byte_and_what_follows() -> None:
@@ -76,6 +76,11 @@ def test_atr_of_a_uicc_at_another_clock() -> None:
     }
     (wwt,) = [time for time in found["times"] if time["name"] == "WWT"]
     assert wwt["seconds"] == pytest.approx(0.98304)
+
+
+def test_a_clock_above_fmax_is_warned_of() -> None:
+    assert "above f(max)" in run(atr_command, UICC, "--clock-hz", "5000001").stdout
+    assert "above f(max)" not in run(atr_command, UICC, "--clock-hz", "5000000").stdout
 
 
 @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ def test_any_atr_can_be_explained(data: bytes) -> None:
         assert [note.position for note in explanation.bytes] == list(range(1, len(data) + 1))
 
 
-# --- rates -------------------------------------------------------------------------------------------------------------
+# --- rates -----------------------------------------------------------------------------------------------------------
 
 
 def test_rates_at_a_clock() -> None:
@@ -177,7 +182,7 @@ def test_impossible_rates_exit_2(arguments: tuple[str, ...], text: str) -> None:
     assert text in result.stderr
 
 
-# --- apdu --------------------------------------------------------------------------------------------------------------
+# --- apdu ------------------------------------------------------------------------------------------------------------
 
 
 def test_apdu_explains_case_lengths_and_tpdus() -> None:
@@ -224,7 +229,7 @@ def test_any_apdu_can_be_explained(header: bytes, data: bytes, le: int | None) -
     assert (explanation.nc, explanation.ne) == (len(data), le or 0)
 
 
-# --- hexadecimal text --------------------------------------------------------------------------------------------------
+# --- hexadecimal text ------------------------------------------------------------------------------------------------
 
 
 @given(st.binary(min_size=1), st.sampled_from(["", " ", ":", "-", ", "]))

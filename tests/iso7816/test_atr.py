@@ -43,7 +43,7 @@ def with_tck(hexadecimal: str) -> bytes:
     return data + bytes([reduce(xor, data[1:])])
 
 
-# --- worked examples ---------------------------------------------------------------------------------------------------
+# --- worked examples -------------------------------------------------------------------------------------------------
 
 
 def test_uicc_example_of_ts_102_221() -> None:
@@ -116,7 +116,7 @@ def test_only_the_first_ta_for_t1_counts() -> None:
     assert atr.protocols == (1,)
 
 
-# --- each rule, broken once --------------------------------------------------------------------------------------------
+# --- each rule, broken once ------------------------------------------------------------------------------------------
 
 BROKEN = [
     ("", Rule.EMPTY, 1, "TS"),
@@ -222,7 +222,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         assert found.value is None or found.value == data[found.position - 1]
 
 
-# --- building ----------------------------------------------------------------------------------------------------------
+# --- building --------------------------------------------------------------------------------------------------------
 
 BYTE = st.integers(0, 255)
 OPTIONAL = st.none() | BYTE
@@ -338,7 +338,7 @@ def test_a_card_can_be_wrong_on_purpose() -> None:
         parse_atr(reserved.encode())
 
 
-# --- historical bytes, ISO/IEC 7816-4, 12.1.1 --------------------------------------------------------------------------
+# --- historical bytes, ISO/IEC 7816-4, 12.1.1 ------------------------------------------------------------------------
 
 OBJECTS = st.lists(st.tuples(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 0xF]), st.binary(max_size=4)), max_size=2).map(
     lambda pairs: tuple(DataObject(tag, value, 0) for tag, value in pairs)

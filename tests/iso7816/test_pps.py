@@ -67,7 +67,7 @@ def test_what_is_no_pps_is_told(hexadecimal: str, what: str) -> None:
         parse_pps(bytes.fromhex(hexadecimal))
 
 
-# --- 9.3, the terminal's side ------------------------------------------------------------------------------------------
+# --- 9.3, the terminal's side ----------------------------------------------------------------------------------------
 
 
 @given(REQUEST)
@@ -133,7 +133,7 @@ def test_a_value_that_does_not_fit_is_refused() -> None:
         Pps(0, pps2=256)
 
 
-# --- 9.1, 9.3, the card's side -----------------------------------------------------------------------------------------
+# --- 9.1, 9.3, the card's side ---------------------------------------------------------------------------------------
 
 CARD_RATES = sweep_range(0x95, 3_571_200)
 

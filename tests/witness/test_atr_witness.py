@@ -1,8 +1,8 @@
 """Nobody certifies himself: our reading of an ATR against pcsc-tools' list, its ATR_analysis, and pyscard's ATR class.
 
-Every literal entry of Debian's list of known cards is read; interface bytes, protocols, F, D and the verdict on TCK are compared
-with both witnesses. Where they disagree, the disagreement has a name, the clause that decides, and the side the clause is on;
-one that has no name fails the test.
+Every literal entry of Debian's list of known cards is read; interface bytes, protocols, F, D and the verdict on TCK are
+compared with both witnesses. Where they disagree, the disagreement has a name, the clause that decides, and the side
+the clause is on; one that has no name fails the test.
 
 Needs the Debian packages pcsc-tools and libpcsc-perl, and the package extra `pcsc` (pyscard).
 """
@@ -102,8 +102,8 @@ SURPLUS: Final = Disagreement(
     "more bytes than announced",
     "tck",
     lambda reading: Rule.EXTRA_BYTES in rules(reading),
-    "8.2.1, 8.2.5: with T=0 alone a byte after the historical ones is no TCK, and nothing follows a TCK. The witnesses call "
-    "a single surplus byte TCK whatever the protocols, and do not look for TCK when there are several",
+    "8.2.1, 8.2.5: with T=0 alone a byte after the historical ones is no TCK, and nothing follows a TCK. The "
+    "witnesses call a single surplus byte TCK whatever the protocols, and do not look for TCK when there are several",
 )
 FORBIDDEN_TCK: Final = Disagreement(
     "TCK although T=0 alone is indicated",
@@ -122,7 +122,7 @@ EMPTY_REST: Final = Disagreement(
 EXPLAINED: Final = (TRUNCATED_INTERFACE, TRUNCATED_HISTORICAL, SURPLUS, FORBIDDEN_TCK, EMPTY_REST)
 
 
-# --- the list ----------------------------------------------------------------------------------------------------------
+# --- the list --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def test_every_literal_atr_is_read(
     assert usable / len(readings) > 0.95
 
 
-# --- opinions ----------------------------------------------------------------------------------------------------------
+# --- opinions --------------------------------------------------------------------------------------------------------
 
 
 def ours(reading: AtrReading) -> Opinion:
@@ -224,7 +224,7 @@ def settle(who: str, pairs: list[tuple[AtrReading, Opinion]], capsys: pytest.Cap
     return explained
 
 
-# --- pyscard -----------------------------------------------------------------------------------------------------------
+# --- pyscard ---------------------------------------------------------------------------------------------------------
 
 
 def pyscards(raw: bytes) -> Opinion | None:
@@ -252,7 +252,7 @@ def pyscards(raw: bytes) -> Opinion | None:
 
 
 def test_pyscard_agrees(readings: tuple[AtrReading, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """Its getSupportedProtocols lists T=15, which 8.2.3 says is no protocol: what is compared is the T values indicated."""
+    """Its getSupportedProtocols lists T=15, which 8.2.3 says is no protocol: compared are the T values indicated."""
     pytest.importorskip("smartcard", reason="pyscard is not installed: install the extra `pcsc`")
     pairs: list[tuple[AtrReading, Opinion]] = []
     for reading in readings:
@@ -285,7 +285,7 @@ def test_pyscard_agrees_on_every_beginning(readings: tuple[AtrReading, ...]) -> 
     assert truncated > 500
 
 
-# --- ATR_analysis ------------------------------------------------------------------------------------------------------
+# --- ATR_analysis ----------------------------------------------------------------------------------------------------
 
 COLOUR = re.compile(r"\x1b\[\d*m")
 BYTE_LINE = re.compile(r"^  T([A-D])\((\d+)\) = ([0-9A-F]{2}) --> ", re.MULTILINE)
@@ -339,7 +339,7 @@ def test_atr_analysis_agrees(
     settle("ATR_analysis", [(reading, analysed(analyses[reading.raw])) for reading in readings], capsys)
 
 
-# --- the witnesses see what we see ---------------------------------------------------------------------------------------
+# --- the witnesses see what we see -----------------------------------------------------------------------------------
 
 
 def test_a_flipped_tck_is_wrong_to_all(readings: tuple[AtrReading, ...]) -> None:
