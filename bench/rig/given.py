@@ -1,0 +1,98 @@
+"""What a point is given to run on, and what it needs of the card and the rig."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bench.engine import Timebase
+from bench.files.models import FileModel
+from bench.files.units import Count, Duration, Line, Span, Ta1, Truth
+
+DEFAULT_CLOCK_HZ = 3_571_200
+"""The clock at which TA1 = 11 is exactly 9600 baud."""
+
+
+class Given(FileModel):
+    """The conditions of a point; a sweep over one of these names overrides it."""
+
+    cards: Annotated[Count, Field(le=254, description="cards in the chain, from the host outward")] = 1
+    ta1: Annotated[Ta1, Field(description="F and D to negotiate, coded as TA1")] = 0x11
+    clock_hz: Annotated[Count, Field(description="card clock in Hz", le=20_000_000)] = DEFAULT_CLOCK_HZ
+    mtu: Annotated[Count, Field(description="largest packet in bytes", ge=16, le=1500)] = 256
+    stack: Annotated[Literal["channel"], Field(description="the stack the card carries")] = "channel"
+    protocol: Annotated[Literal["T=0", "T=1"], Field(description="transmission protocol")] = "T=0"
+    profile: Annotated[Line, Field(description="profile of the reference card (memory, channels, applications)")] = (
+        "reference"
+    )
+    card_time: Annotated[Duration, Field(description="time the card takes for each command before it answers")] = Span(
+        0
+    )
+    poll: Annotated[Duration | None, Field(description="longest poll period; the rig's own where it is not given")] = (
+        None
+    )
+
+    def texts(self) -> dict[str, str]:
+        """Every condition that holds, as text with its unit: what reports show and draw against."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {name: str(value) for name, value in values.items()}
+
+    def timebase(self) -> Timebase:
+        """The point's timebase: its clock's cycles, tenths of an etu and nanoseconds are whole ticks."""
+        return Timebase.for_clocks(self.clock_hz)
+
+
+class Needs(FileModel):
+    """What the card and the rig must declare for a scenario to apply; anything else is not applicable, with the reason."""
+
+    stack: Annotated[str | None, Field(description="a stack the card must carry: channel")] = None
+    protocol: Annotated[Literal["T=0", "T=1"] | None, Field(description="a protocol the card must offer")] = None
+    channels: Annotated[Count | None, Field(description="channels each card must have, at least")] = None
+    ports: Annotated[Count | None, Field(description="I/O ports each card must have, at least")] = None
+    cards: Annotated[Count | None, Field(description="cards the rig must have, at least")] = None
+    mtu: Annotated[Count | None, Field(description="MTU in bytes the card must accept, at least")] = None
+    rate: Annotated[Truth | None, Field(description="true: the rig must be able to choose the rate")] = None
+    removable: Annotated[Truth | None, Field(description="true: cards must be removable without hands")] = None
+    faults: Annotated[Truth | None, Field(description="true: the rig must be able to cut exchanges")] = None
+    level: Annotated[
+        Literal["edge", "character", "block", "tpdu", "apdu"] | None,
+        Field(description="the level at which the reader must show exchanges, or a finer one"),
+    ] = None
+
+    def missing(self, declares: Mapping[str, object]) -> str:
+        """The first need that ``declares`` does not meet, as a reason; empty where all are met.
+
+        Numbers are met by the same or more, levels by the same or a finer one, everything else by the same or by a collection that holds it.
+        """
+        for name, wanted in self.model_dump(exclude_none=True).items():
+            if wanted is False:
+                continue
+            if name not in declares:
+                return f"needs {name} {_text(wanted)}, of which card and rig declare nothing"
+            have = declares[name]
+            if not _meets(name, have, wanted):
+                return f"needs {name} {_text(wanted)}, declared is {_text(have)}"
+        return ""
+
+
+_LEVELS = ("edge", "character", "block", "tpdu", "apdu")
+
+
+def _meets(name: str, have: object, wanted: object) -> bool:
+    if name == "level":
+        return str(have) in _LEVELS and _LEVELS.index(str(have)) <= _LEVELS.index(str(wanted))
+    if isinstance(have, frozenset | set | tuple | list):
+        return wanted in have
+    if isinstance(have, bool) or isinstance(wanted, bool):
+        return have is wanted
+    if isinstance(have, int) and isinstance(wanted, int):
+        return have >= wanted
+    return have == wanted
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, frozenset | set | tuple | list):
+        return " ".join(sorted(map(str, value))) or "none"
+    return str(value)

@@ -1,0 +1,38 @@
+"""Rig files read and checked."""
+
+from pathlib import Path
+
+from bench.files.document import Document, parse, read
+from bench.files.mistakes import FileError, Mistake
+from bench.files.models import check
+from bench.rig.model import RigFileModel
+
+WHAT = "a rig file: a mapping with 'station' and 'rigs'"
+
+BUILT_IN = """\
+station: local
+rigs:
+  - name: software
+    reader: {kind: software}
+"""
+
+
+def load_rig_file(path: Path) -> RigFileModel:
+    """The rig file at ``path``. Raises FileError with every mistake, as ``file:line:column: what was found; what was expected``."""
+    return _checked(read(path, WHAT))
+
+
+def default_rig_file(folder: Path) -> tuple[RigFileModel, str]:
+    """The rig file that is used where none is named, and its text: ``rigs/default.yaml`` below ``folder``, else one software chain."""
+    path = folder / "rigs" / "default.yaml"
+    if path.is_file():
+        return load_rig_file(path), path.read_text(encoding="utf-8")
+    return _checked(parse(BUILT_IN, Path("<built-in rig>"), WHAT)), BUILT_IN
+
+
+def _checked(document: Document) -> RigFileModel:
+    mistakes: list[Mistake] = []
+    model = check(RigFileModel, document.tree, document, mistakes)
+    if model is None:
+        raise FileError(mistakes)
+    return model

@@ -1,0 +1,145 @@
+"""The rig file: a station's rigs, each one reader with the cards behind it.
+
+Readers are described here and opened elsewhere (``bench.rig.build``). Only the software reader makes cards: as many as a scenario asks for.
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+
+from bench.files.models import FileModel, expected
+from bench.files.units import Count, HexBytes, Line, Number
+
+
+def _name(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+        return value
+    raise expected("a name of lower-case letters, digits and '-'")
+
+
+Name = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})]
+
+
+class ReaderKind(StrEnum):
+    """How the bench reaches the first card."""
+
+    SOFTWARE = "software"
+    PCSC = "pcsc"
+    SERIAL = "serial"
+    USB = "usb"
+
+
+class ReaderModel(FileModel):
+    """The reader of a rig."""
+
+    kind: Annotated[ReaderKind, Field(description="software (the virtual wire), pcsc, serial or usb")]
+    name: Annotated[Line | None, Field(description="pcsc: the reader's name or a part of it that only it has")] = None
+    port: Annotated[Line | None, Field(description="serial: a device or a URL such as rfc2217://rack-2:4001")] = None
+    device: Annotated[Line | None, Field(description="usb: vendor:product[:serial number] in hexadecimal")] = None
+    slot: Annotated[Count, Field(description="usb: slot of the reader, from 1")] = 1
+    clock_hz: Annotated[Count | None, Field(description="card clock in Hz, where the scenario cannot choose it")] = None
+    reset: Annotated[Literal["rts", "dtr"], Field(description="serial: the line that drives RST")] = "rts"
+    access: Annotated[
+        Literal["shared", "exclusive"], Field(description="pcsc: whether others may use the card meanwhile")
+    ] = "shared"
+
+    @model_validator(mode="after")
+    def _has_address(self) -> "ReaderModel":
+        wanted = {ReaderKind.PCSC: "name", ReaderKind.SERIAL: "port", ReaderKind.USB: "device"}
+        for kind, field in wanted.items():
+            if self.kind is kind and getattr(self, field) is None:
+                raise expected(f"'{field}': where the {kind} reader is", f"a {kind} reader without '{field}'")
+            if self.kind is not kind and getattr(self, field) is not None:
+                raise expected(f"no '{field}', which is for kind {kind}", f"'{field}' at a {self.kind} reader")
+        return self
+
+
+class Wires(FileModel):
+    """Which contacts the cards of a chain share, and how the absence of a card is noticed."""
+
+    vcc: Annotated[Literal["shared", "per-card"], Field(description="supply")] = "per-card"
+    clk: Annotated[Literal["shared", "per-card"], Field(description="clock")] = "shared"
+    rst: Annotated[Literal["shared", "per-card"], Field(description="reset")] = "per-card"
+    detect: Annotated[Literal["polls", "switch"], Field(description="absence is noticed by polls or by a switch")] = (
+        "polls"
+    )
+
+
+class PollPeriod(FileModel):
+    """The poll period, which backs off from the first to the longest while the line is idle."""
+
+    first: Annotated[Number, Field(gt=0, description="shortest period in ms")] = 1.0
+    longest: Annotated[Number, Field(gt=0, description="longest period in ms")] = 1.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "PollPeriod":
+        if self.longest < self.first:
+            raise expected("a longest period that is not shorter than the first")
+        return self
+
+
+class CardModel(FileModel):
+    """One card of a rig."""
+
+    profile: Annotated[Line, Field(description="profile of the card: reference, or the lab's name for it")] = (
+        "reference"
+    )
+    ram: Annotated[Line | None, Field(description="memory profile, for software cards")] = None
+    declares: Annotated[Line | None, Field(description="the card's declaration, a file beside the rig file")] = None
+    atr: Annotated[HexBytes | None, Field(description="the ATR by which the card is known")] = None
+
+
+class ServeWay(StrEnum):
+    """How the bench offers a card of its own to a real driver."""
+
+    VPCD = "vpcd"
+
+
+class Serve(FileModel):
+    """Tells the bench to start its own reference card and serve it to the rig's reader, for as long as the run lasts."""
+
+    way: Annotated[ServeWay, Field(description="vpcd: to a private pcscd with the vpcd driver")]
+
+
+class RigModel(FileModel):
+    """One rig: a reader and the cards behind it."""
+
+    name: Annotated[Name, Field(description="name of the rig")]
+    reader: Annotated[ReaderModel, Field(description="the reader")]
+    wires: Annotated[Wires, Field(description="how the chain is wired")] = Wires()
+    poll_ms: Annotated[PollPeriod, Field(description="poll period in ms")] = PollPeriod()
+    cards: Annotated[
+        tuple[CardModel, ...],
+        Field(description="the cards from the host outward; a software rig makes as many as a scenario asks"),
+    ] = ()
+    serve: Annotated[Serve | None, Field(description="start and serve the reference card for this reader")] = None
+    notes: Annotated[str, Field(description="the lab's own notes")] = ""
+
+    @property
+    def real(self) -> bool:
+        """Whether the rig runs in real time, on a driver that is not ours: only a scenario's `real` points run there."""
+        return self.reader.kind is not ReaderKind.SOFTWARE
+
+    @model_validator(mode="after")
+    def _has_cards(self) -> "RigModel":
+        if self.real and not self.cards:
+            raise expected("'cards': what is behind the reader", f"a {self.reader.kind} rig without cards")
+        if self.serve is not None and self.reader.kind is not ReaderKind.PCSC:
+            raise expected("no 'serve', which is for kind pcsc", f"'serve' at a {self.reader.kind} reader")
+        return self
+
+
+class RigFileModel(FileModel):
+    """A rig file as written."""
+
+    station: Annotated[Name, Field(description="name of the station (results are filed under it)")]
+    rigs: Annotated[tuple[RigModel, ...], Field(min_length=1, description="the station's rigs")]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "RigFileModel":
+        names = [rig.name for rig in self.rigs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise expected("a name of its own for each rig", f"two rigs named {twice!r}")
+        return self

@@ -1,0 +1,1 @@
+"""Scenario files: model, loader, points, steps, runner and the judge."""
