@@ -19,8 +19,8 @@ followed by whole ones* is damage, which no kill causes, and an error.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.records.columns import TABLES, VERDICTS, Table, schema_digest
 from bench.records.errors import JournalError
@@ -52,10 +52,21 @@ def _row_struct(table: Table) -> struct.Struct:
 ROW_STRUCTS = {table.name: _row_struct(table) for table in TABLES}
 """The layout of each table's row, from the frame's kind to the lengths of its payload fields."""
 
+
+def _shortest() -> dict[int, int]:
+    shortest = {STRING: STRING_BODY.size, POINT: POINT_BODY.size, BYTES: ROW_BODY.size}
+    for number, table in enumerate(TABLES):
+        size = ROW_STRUCTS[table.name].size - HEADER.size
+        shortest[ROWS + number] = size
+        if table.payload:
+            shortest[ROWS + number + WITH_PAYLOAD] = size
+    return shortest
+
+
+SHORTEST = _shortest()
+"""Every kind of frame there is, and the shortest payload it can have."""
+
 FINAL = ROWS + TABLES.index(VERDICTS)
-KINDS = frozenset((STRING, POINT, BYTES)) | {ROWS + number for number in range(len(TABLES))}
-PAYLOAD_KINDS = frozenset(ROWS + WITH_PAYLOAD + number for number, table in enumerate(TABLES) if table.payload)
-ALL_KINDS = KINDS | PAYLOAD_KINDS
 
 
 def file_head() -> bytes:
@@ -73,8 +84,7 @@ def frame(kind: int, body: bytes) -> bytes:
     return head + CRC.pack(zlib.crc32(head))
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """One frame in a file: where it begins, its kind, and where the next one begins."""
 
     offset: int
@@ -112,22 +122,29 @@ def check_head(path: Path, data: bytes | memoryview) -> bool:
     )
 
 
-def walk(path: Path, data: memoryview, start: int = HEAD_SIZE) -> Iterator[Extent]:
+def walk(path: Path, data: memoryview) -> Iterator[Extent]:
     """Every whole frame of a journal, in order, each checked. Ends before a torn tail; raises ``JournalError`` on damage anywhere else."""
     size = len(data)
-    unpack, crc_of, overhead, header = HEADER.unpack_from, zlib.crc32, OVERHEAD, HEADER.size
-    offset = start
+    unpack, unpack_crc, crc_of, overhead, header = (
+        HEADER.unpack_from,
+        CRC.unpack_from,
+        zlib.crc32,
+        OVERHEAD,
+        HEADER.size,
+    )
+    offset = HEAD_SIZE
     while size - offset >= overhead:
         kind, length = unpack(data, offset)
         body_end = offset + header + length
-        if body_end + 4 > size or crc_of(data[offset:body_end]) != int.from_bytes(
-            data[body_end : body_end + 4], "little"
-        ):
+        end = body_end + 4
+        if end > size or crc_of(data[offset:body_end]) != unpack_crc(data, body_end)[0]:
             break
-        if kind not in ALL_KINDS:
-            raise JournalError(path, offset, f"a frame of unknown kind {kind}", _START_OVER)
-        yield Extent(offset, kind, body_end + 4)
-        offset = body_end + 4
+        least = SHORTEST.get(kind)
+        if least is None or length < least:
+            what = f"of unknown kind {kind}" if least is None else f"of kind {kind} and only {length} bytes"
+            raise JournalError(path, offset, f"a frame {what}", _START_OVER)
+        yield Extent(offset, kind, end)
+        offset = end
     later = _whole_frame_after(data, offset)
     if later is not None:
         raise JournalError(
@@ -135,19 +152,22 @@ def walk(path: Path, data: memoryview, start: int = HEAD_SIZE) -> Iterator[Exten
         )
 
 
-def torn_tail(path: Path, data: memoryview) -> int:
-    """Where the last whole frame ends: what is behind it was being written when the process was killed."""
-    end = HEAD_SIZE
-    for extent in walk(path, data):
-        end = extent.end
-    return end
+def walk_checked(data: memoryview, begin: int, end: int) -> Iterator[Extent]:
+    """The frames between two places that ``walk`` has found to be frames' ends."""
+    unpack, overhead = HEADER.unpack_from, OVERHEAD
+    offset = begin
+    while offset < end:
+        kind, length = unpack(data, offset)
+        following = offset + overhead + length
+        yield Extent(offset, kind, following)
+        offset = following
 
 
 def _whole_frame_after(data: memoryview, offset: int) -> int | None:
     """Where the first whole frame behind the broken one at ``offset`` begins."""
     rest = bytes(data[offset + 1 :]).rstrip(b"\0")  # blocks a power failure left empty
     for place in range(len(rest)):
-        if rest[place] not in ALL_KINDS or len(rest) - place < HEADER.size:
+        if rest[place] not in SHORTEST or len(rest) - place < HEADER.size:
             continue
         begin = offset + 1 + place
         end = begin + HEADER.size + int(HEADER.unpack_from(rest, place)[1])

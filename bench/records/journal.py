@@ -19,7 +19,7 @@ from bench.engine import NANOSECONDS, Timebase
 from bench.observe import Observation, PointVerdict, Verdict
 from bench.records import frames
 from bench.records.codec import PAYLOAD_FIELDS, WITH, WITHOUT, explain, payload_body
-from bench.records.errors import JournalError, ObservationError
+from bench.records.errors import JournalError
 
 RING = 256
 """How many payloads ``CaptureMode.FAILURES`` keeps: the last ones before the verdict."""
@@ -175,13 +175,24 @@ class PointRecorder:
 
     def emit(self, observation: Observation, /) -> None:
         """Write one row. Raises ``ObservationError`` where a value does not fit its column, ``JournalError`` where the disk refuses it."""
-        if type(observation) is PointVerdict:
-            self.finish(observation)
+        kind = type(observation)
+        if kind is PointVerdict:
+            self.finish(observation)  # type: ignore[arg-type]
             return
         with self._lock:
             if self._finished:
                 return
-            self._row(observation)
+            place = self._place
+            try:
+                frame = self._encoders[kind](observation, self._number, place, self._per_ns, self._half, self._strings)
+            except JournalError:
+                raise
+            except Exception as error:
+                raise explain(observation, error) from error
+            self._place = place + 1
+            self._write(frame)
+            if self._ring is not None and kind in PAYLOAD_FIELDS:
+                self._ring.append((place, observation))
 
     def finish(self, verdict: PointVerdict) -> None:
         """Write the point's final frame: when this returns, the point is complete and is not run again."""
@@ -191,25 +202,18 @@ class PointRecorder:
             if self._ring and verdict.verdict in CAPTURED_VERDICTS:
                 for place, observation in self._ring:
                     self._write(frames.frame(frames.BYTES, payload_body(self._number, place, observation)))
-            self._row(verdict)
+            try:
+                frame = WITHOUT[PointVerdict](
+                    verdict, self._number, self._place, self._per_ns, self._half, self._strings
+                )
+            except JournalError:
+                raise
+            except Exception as error:
+                raise explain(verdict, error) from error
+            self._write(frame)
             self._finished = True
             self._ring = None
             self._journal.sync()
-
-    def _row(self, observation: Observation) -> None:
-        place = self._place
-        try:
-            frame = self._encoders[type(observation)](
-                observation, self._number, place, self._per_ns, self._half, self._strings
-            )
-        except (JournalError, ObservationError):
-            raise
-        except Exception as error:
-            raise explain(observation, error) from error
-        self._place = place + 1
-        self._write(frame)
-        if self._ring is not None and type(observation) in PAYLOAD_FIELDS:
-            self._ring.append((place, observation))
 
 
 def _recover(path: Path, descriptor: int) -> tuple[int, list[str], int]:

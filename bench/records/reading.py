@@ -84,12 +84,14 @@ class JournalFile:
         self.strings: list[str] = []
         self.runs: list[Run] = []
         self._data = data
+        self.end = frames.HEAD_SIZE
         if frames.check_head(path, data):
             self._read()
 
     def _read(self) -> None:
         data, final = self._data, frames.ROW_STRUCTS[VERDICTS.name]
         for extent in frames.walk(self.path, data):
+            self.end = extent.end
             if extent.kind == frames.STRING:
                 self.strings.append(frames.string_of(data, extent))
             elif extent.kind == frames.POINT:
@@ -115,7 +117,7 @@ class JournalFile:
         result = RunRows(fixed)
         tables = tuple(fixed.values())
         owners: dict[int, Table] = {}
-        for extent in frames.walk(path, data[: run.end or len(data)], run.begin):
+        for extent in frames.walk_checked(data, run.begin, run.end or self.end):
             kind = extent.kind
             if kind < frames.BYTES:
                 continue

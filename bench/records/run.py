@@ -23,7 +23,7 @@ from bench.records.reading import JOURNALS, SUFFIX, PointKey, choose, finished_p
 FORMAT = 1
 RUN_JSON = "run.json"
 CAPTURE = "capture.pcapng"
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,7 @@ class RunDirectory:
     ) -> "RunDirectory":
         """Make the directory of a new run below ``out``. ``now`` is the wall time, by default the clock's."""
         if not _NAME.fullmatch(station):
-            raise RunError(
-                f"station {station!r}: use letters, digits, '.', '_' and '-' only, it becomes a directory's name"
-            )
+            raise RunError(f"station {station!r}: use letters, digits, '.', '_' and '-', it becomes a directory's name")
         moment = (now or datetime.now(UTC)).astimezone(UTC)
         day = out / f"station={station}" / f"date={moment:%Y-%m-%d}"
         try:
@@ -133,7 +131,7 @@ class RunDirectory:
     def journal_path(self, worker: str) -> Path:
         """Where the worker of this name journals ("main" without xdist, else "gw0", …). One worker, one journal."""
         if not _NAME.fullmatch(worker):
-            raise RunError(f"worker {worker!r}: use letters, digits, '.', '_' and '-' only, it becomes a file's name")
+            raise RunError(f"worker {worker!r}: use letters, digits, '.', '_' and '-', it becomes a file's name")
         return self.path / JOURNALS / f"{worker}{SUFFIX}"
 
     def table_path(self, table: str) -> Path:

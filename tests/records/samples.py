@@ -1,11 +1,8 @@
-"""Observations for the tests of the records: fixed ones, and any."""
+"""Observations for the tests of the records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
-
-from hypothesis import strategies as st
 
 from bench.engine import Timebase
 from bench.observe import (
@@ -20,7 +17,6 @@ from bench.observe import (
     StepMark,
     Verdict,
 )
-from bench.records.columns import TABLES, UNSIGNED_FIELDS, Table
 from bench.records.journal import CaptureMode, Journal
 from bench.records.reading import PointKey
 
@@ -64,8 +60,9 @@ class Point:
             recorder.finish(self.verdict)
 
 
-def numbered_point(number: int) -> Point:
+def numbered_point(number: int, exchanges: int | None = None) -> Point:
     """A point with rows in every table, and text that differs from point to point."""
+    count = 20 + 3 * number if exchanges is None else exchanges
     observations: list[Observation] = [
         Parameter("mtu", str(number), True),
         step(0, 1, "power_on", True),
@@ -73,8 +70,8 @@ def numbered_point(number: int) -> Point:
         step(2, 1, "power_on", False),
         step(2, 2, "transfer", True),
     ]
-    for k in range(20 + 3 * number):
-        body = bytes((number, k, 7, 9))
+    for k in range(count):
+        body = bytes((number, k % 256, 7, 9))
         observations.append(exchange(3 + 4 * k, b"\x80\xc2\0\0\x04" + body, b"\x61\x04"))
         observations.append(packet(5 + 4 * k, "channel", body))
     observations.append(step(300, 2, "transfer", False))
@@ -91,36 +88,3 @@ def journal_of(path: Path, points: Sequence[Point], capture: CaptureMode = Captu
         for point in points:
             point.run(journal, capture)
     return path
-
-
-_INT64 = st.integers(-(2**63), 2**63 - 1)
-_TICKS = st.integers(0, (2**62) * (TIMEBASE.hz // 10**9))
-
-
-def _values(name: str, annotation: object) -> st.SearchStrategy[object]:
-    if annotation is bytes:
-        return st.binary(max_size=300)
-    if annotation is bool:
-        return st.booleans()
-    if annotation is int:
-        if name in UNSIGNED_FIELDS:
-            return st.integers(0, 2**64 - 1)
-        return _TICKS if name.endswith("_ticks") else _INT64
-    if annotation is float:
-        return st.floats(allow_nan=False)
-    if annotation == float | None:
-        return st.none() | st.floats(allow_nan=False)
-    if annotation is str:
-        return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-    assert isinstance(annotation, type)
-    return st.sampled_from(list(annotation))  # type: ignore[call-overload]
-
-
-def any_of(table: Table) -> st.SearchStrategy[Observation]:
-    """Any observation of a table, in every value its class allows."""
-    hints = get_type_hints(table.observed)
-    return st.builds(table.observed, **{f.name: _values(f.name, hints[f.name]) for f in fields(table.observed)})
-
-
-any_observation = st.one_of([any_of(table) for table in TABLES if table.name != "verdicts"])
-any_verdict = any_of(TABLES[-1])

@@ -21,13 +21,12 @@ from bench.records.tables import as_rows
 from tests.records.samples import (
     MS,
     TIMEBASE,
-    any_observation,
-    any_verdict,
     exchange,
     journal_of,
     numbered_point,
     verdict,
 )
+from tests.records.strategies import any_observation, any_verdict
 
 KEY = PointKey("subject/file", "single")
 
@@ -227,6 +226,7 @@ def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
         (frames.MAGIC + b"\x63\0" + bytes(12), r"at byte 8: a journal of format 99, this cardbench reads format 1; "),
         (frames.file_head()[:-1] + b"\0", r"at byte 10: the journal's head is damaged; .*--resume"),
         (frames.file_head() + frames.frame(9, b"?"), r"at byte 22: a frame of unknown kind 9; "),
+        (frames.file_head() + frames.frame(16, b"?"), r"at byte 22: a frame of kind 16 and only 1 bytes; "),
         (frames.file_head() + frames.frame(frames.POINT, bytes(20)), r"at byte 22: a point's first frame names"),
     ],
 )
