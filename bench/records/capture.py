@@ -148,7 +148,7 @@ def _apdu(direction: PduDirection, data: bytes, command: bytes = b"") -> bytes:
         readable = _short_command(data)
     else:
         begins_as_atr = data.startswith(_ATR_BEGINNINGS)
-        readable = len(data) >= 2 and begins_as_atr == (not command)
+        readable = len(data) >= 2 and (not begins_as_atr if command else _whole_atr(data))
     return upper_pdu("iso7816" if readable else _UNDISSECTED, direction, data)
 
 
@@ -157,3 +157,15 @@ def _short_command(data: bytes) -> bool:
     if len(data) <= 5:
         return len(data) >= 4
     return len(data) in (5 + data[4], 6 + data[4]) and data[4] > 0
+
+
+def _whole_atr(data: bytes) -> bool:
+    """Whether what follows T0 is as long as T0 and the TDi say (ISO/IEC 7816-3, 8.2)."""
+    if not data.startswith(_ATR_BEGINNINGS) or len(data) < 2:
+        return False
+    place = 1
+    while data[place] & 0x80:
+        place += (data[place] >> 4).bit_count()
+        if place >= len(data):
+            return False
+    return len(data) - 1 - place - (data[place] >> 4).bit_count() - (data[1] & 0x0F) in (0, 1)
