@@ -8,14 +8,13 @@ A packet's comment names scenario, point and step: ``baud-rate/throughput::ta1-9
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from bench.observe import Direction
 from bench.records.columns import EXCHANGES, PACKETS, STEPS
 from bench.records.pcapng import Flow, LinkType, PcapngWriter, PduDirection, upper_pdu
 from bench.records.reading import PointKey, RowId, RunRows
-from bench.records.tables import as_rows
+from bench.records.tables import Rows, as_rows
 
 _IP_KINDS = frozenset(("ipv4", "ipv6"))
 _APDU_LEVELS = frozenset(("character", "tpdu", "apdu"))
@@ -36,9 +35,8 @@ class _Interface(NamedTuple):
         return LinkType.RAW_IP if self.kind in _IP_KINDS else LinkType.USER0
 
 
-@dataclass(frozen=True, slots=True)
-class _Captured:
-    """A packet of the capture. Within a point packets are sorted by time, then by place, then command before answer."""
+class _Captured(NamedTuple):
+    """A packet of the capture. Sorted as it stands: by time, then by place, then command before answer. (A tuple: there may be millions.)"""
 
     time_ns: int
     place: int
@@ -47,10 +45,6 @@ class _Captured:
     data: bytes
     flow: Flow
     note: str
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        return self.time_ns, self.place, self.part
 
 
 class Capture:
@@ -68,7 +62,8 @@ class Capture:
         if rows.payloads:
             steps = _Steps(strings, rows)
             captured = [*_exchanges(strings, rows), *_packets(strings, rows)]
-            for packet in sorted(captured, key=lambda packet: packet.order):
+            captured.sort()
+            for packet in captured:
                 comment = f"{key.scenario}::{key.point}{steps.at(packet.place)}{packet.note}"
                 self._writer.packet(
                     self._number(packet.interface), self._begins_ns + packet.time_ns, packet.data, packet.flow, comment
@@ -104,39 +99,43 @@ class _Steps:
 
 
 def _exchanges(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
-    for row in as_rows(EXCHANGES, rows):
-        place = int(row["seq"])
+    table = as_rows(EXCHANGES, rows)
+    names = ("seq", "hop", "level", "start_ns", "duration_ns", "count", "error")
+    for place, hop, level, start, duration, count, error_number in zip(*_lists(table, names), strict=True):
         payload = rows.payloads.get(RowId(EXCHANGES.name, place))
         if payload is None:
             continue
         command, response = payload
-        level, error = strings[row["level"]], strings[row["error"]]
-        interface = _Interface(int(row["hop"]), _APDU if level in _APDU_LEVELS else _BLOCK)
-        start, count = int(row["start_ns"]), int(row["count"])
+        interface = _Interface(hop, _APDU if strings[level] in _APDU_LEVELS else _BLOCK)
+        apdu = interface.kind == _APDU
+        error = strings[error_number]
         note = f", {count} times" if count > 1 else ""
+        why = f"{note}, {error}" if error else note
         if command:
-            sent = _apdu(PduDirection.SENT, command) if interface.kind == _APDU else command
+            sent = _apdu(PduDirection.SENT, command) if apdu else command
             # An answer that never came leaves the command to carry the reason.
-            why = f", {error}" if error and not response else ""
-            yield _Captured(start, place, 0, interface, sent, Flow.OUTBOUND, note + why)
+            yield _Captured(start, place, 0, interface, sent, Flow.OUTBOUND, note if response else why)
         if response:
-            received = _apdu(PduDirection.RECEIVED, response, command) if interface.kind == _APDU else response
-            end = start + int(row["duration_ns"])
-            why = f", {error}" if error else ""
-            yield _Captured(end, place, 1, interface, received, Flow.INBOUND, note + why)
+            received = _apdu(PduDirection.RECEIVED, response, command) if apdu else response
+            yield _Captured(start + duration, place, 1, interface, received, Flow.INBOUND, why)
 
 
 def _packets(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
-    for row in as_rows(PACKETS, rows):
-        place = int(row["seq"])
+    table = as_rows(PACKETS, rows)
+    names = ("seq", "hop", "kind", "time_ns", "direction", "node")
+    for place, hop, kind, moment, direction, node in zip(*_lists(table, names), strict=True):
         payload = rows.payloads.get(RowId(PACKETS.name, place))
         if payload is None or not payload[0]:
             continue
-        direction = strings[row["direction"]]
-        flow = Flow.INBOUND if direction == Direction.IN else Flow.OUTBOUND
-        interface = _Interface(int(row["hop"]), strings[row["kind"]])
-        note = f", {direction} of node {row['node']}" if flow is Flow.OUTBOUND else f", into node {row['node']}"
-        yield _Captured(int(row["time_ns"]), place, 0, interface, payload[0], flow, note)
+        inbound = strings[direction] == Direction.IN
+        note = f", into node {node}" if inbound else f", out of node {node}"
+        flow = Flow.INBOUND if inbound else Flow.OUTBOUND
+        yield _Captured(moment, place, 0, _Interface(hop, strings[kind]), payload[0], flow, note)
+
+
+def _lists(table: Rows, names: tuple[str, ...]) -> list[list[int]]:
+    """The columns of these names as plain integers."""
+    return [table[name].tolist() for name in names]
 
 
 def _apdu(direction: PduDirection, data: bytes, command: bytes = b"") -> bytes:

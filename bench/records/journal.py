@@ -79,7 +79,12 @@ class Journal:
 
         Raises ``JournalError`` where the file is no journal, of another version, damaged, or being written by another process.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise JournalError(
+                path, 0, f"cannot be opened: {error.strerror}", "see that its directory exists and may be written to"
+            ) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,9 +105,9 @@ class Journal:
         """Begin a run of a point. ``scenario`` such as "baud-rate/throughput", ``point`` such as "ta1-96-mtu-256"."""
         with self.lock:
             number = self._runs
-            self._runs += 1
             names = self._strings[scenario], self._strings[point]
             self.write(frames.frame(frames.POINT, frames.POINT_BODY.pack(number, *names, time.time_ns())))
+            self._runs = number + 1
         return PointRecorder(self, number, timebase, capture)
 
     @property

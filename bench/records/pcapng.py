@@ -7,6 +7,7 @@ Little-endian. Of the blocks only Section Header, Interface Description and Enha
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache, lru_cache
 from typing import BinaryIO
 
 
@@ -68,16 +69,21 @@ class PcapngWriter:
 
     def packet(self, interface: int, time_ns: int, data: bytes, flow: Flow, comment: str) -> None:
         """Write one packet, captured whole. ``time_ns`` counts from 1970, or from wherever the capture's user begins."""
-        head = struct.pack("<IIIII", interface, time_ns >> 32, time_ns & 0xFFFFFFFF, len(data), len(data))
-        options = _options(
-            Option(_COMMENT, comment.encode("utf-8", errors="backslashreplace")),
-            Option(_PACKET_FLAGS, struct.pack("<I", flow)),
-        )
-        self._block(_PACKET, head + _padded(data) + options)
+        size = len(data)
+        head = struct.pack("<IIIII", interface, time_ns >> 32, time_ns & 0xFFFFFFFF, size, size)
+        self._block(_PACKET, head + data + bytes(-size % 4) + _packet_options(comment, flow))
 
     def _block(self, kind: int, body: bytes) -> None:
         length = len(body) + 12
         self._stream.write(struct.pack("<II", kind, length) + body + struct.pack("<I", length))
+
+
+@lru_cache(maxsize=4096)  # packets of one step share them
+def _packet_options(comment: str, flow: Flow) -> bytes:
+    return _options(
+        Option(_COMMENT, comment.encode("utf-8", errors="backslashreplace")),
+        Option(_PACKET_FLAGS, struct.pack("<I", flow)),
+    )
 
 
 def _padded(data: bytes) -> bytes:
@@ -102,7 +108,12 @@ _PDU_END, _PDU_DISSECTOR, _PDU_DIRECTION = 0, 12, 35
 
 def upper_pdu(dissector: str, direction: PduDirection, data: bytes) -> bytes:
     """A packet of link type UPPER_PDU: the tags (big-endian; wsutil/exported_pdu_tlvs.h) and the packet itself."""
+    return _pdu_tags(dissector, direction) + data
+
+
+@cache
+def _pdu_tags(dissector: str, direction: PduDirection) -> bytes:
     name = _padded(dissector.encode())
     tags = struct.pack(">HH", _PDU_DISSECTOR, len(name)) + name
     tags += struct.pack(">HHI", _PDU_DIRECTION, 4, direction)
-    return tags + struct.pack(">HH", _PDU_END, 0) + data
+    return tags + struct.pack(">HH", _PDU_END, 0)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.engine import Timebase
-from bench.observe import Exchange, Observation, PointVerdict, Verdict
+from bench.observe import Exchange, Observation, Parameter, PointVerdict, Verdict
 from bench.records import frames
 from bench.records.columns import TABLES, VERDICTS, ColumnKind, Table
 from bench.records.errors import JournalError, ObservationError
-from bench.records.journal import RING, CaptureMode, Journal
+from bench.records.journal import RING, CaptureMode, Journal, PointRecorder
 from bench.records.reading import JournalFile, PointKey, RowId, choose, finished_points, open_journal, present
 from bench.records.tables import as_rows
 from tests.records.samples import (
@@ -153,6 +154,46 @@ def test_points_may_be_interleaved(tmp_path: Path) -> None:
             assert [command[1] for command, _ in rows.payloads.values()] == list(range(number, 30, 3))
 
 
+def test_threads_may_share_a_point(tmp_path: Path) -> None:
+    """Under the monotonic clock, exchanges come from the engine's thread and steps from the scenario's."""
+    count, names = 400, range(4)
+
+    def emit(recorder: PointRecorder, name: int) -> None:
+        for k in range(count):
+            recorder.emit(Parameter(f"{name}", f"{k}", False))
+
+    with Journal.open(tmp_path / "w.journal") as journal:
+        recorder = journal.point(*KEY, TIMEBASE, CaptureMode.FULL)
+        threads = [threading.Thread(target=emit, args=(recorder, name)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        recorder.finish(verdict())
+    with open_journal(tmp_path / "w.journal") as back:
+        assert len(set(back.strings)) == len(back.strings)
+        table = next(table for table in TABLES if table.observed is Parameter)
+        rows = read_back(back, table)
+        assert [row[0] for row in rows] == list(range(count * len(names)))
+        for name in names:
+            assert [row[2] for row in rows if row[1] == f"{name}"] == [f"{k}" for k in range(count)]
+
+
+def test_text_that_utf_8_cannot_hold_is_escaped(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "w.journal") as journal:
+        recorder = journal.point(*KEY, TIMEBASE, CaptureMode.FULL)
+        for value in ("\udcff", "\\udcff", "é", "\0", ""):
+            recorder.emit(Parameter("value", value, False))
+        recorder.finish(verdict())
+    journal_of(tmp_path / "w.journal", [numbered_point(1)])
+    with open_journal(tmp_path / "w.journal") as back:
+        table = next(table for table in TABLES if table.observed is Parameter)
+        assert [row[2] for row in read_back(back, table)] == ["\\udcff", "\\udcff", "é", "\0", ""]
+        expected = [place for place, one in enumerate(numbered_point(1).observations) if type(one) is Exchange]
+        assert as_rows(TABLES[0], back.rows(back.runs[1]))["seq"].tolist() == expected
+        assert back.runs[1].key == numbered_point(1).key
+
+
 def test_a_torn_tail_is_cut_wherever_it_is_torn(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "whole.journal", [numbered_point(k) for k in range(3)])
     whole = path.read_bytes()
@@ -260,6 +301,13 @@ def test_another_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(frames, "schema_digest", lambda: bytes(8))
     with pytest.raises(JournalError, match="other columns than this cardbench's; close the run with the cardbench"):
         Journal.open(path)
+
+
+def test_a_journal_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"w\.journal: at byte 0: cannot be opened: No such file or directory; see"):
+        Journal.open(tmp_path / "nowhere" / "w.journal")
+    with pytest.raises(JournalError, match="cannot be read"), open_journal(tmp_path / "w.journal"):
+        pass
 
 
 def test_one_writer_only(tmp_path: Path) -> None:
