@@ -1,0 +1,118 @@
+"""Latency by hops: measurements whose name contains `round_trip`, with a straight line fitted to each series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from reports.charts import Axis, Row, fitted, legend
+from reports.load import Records
+from reports.pictures.picture import Picture, fields_of, rows_of
+from reports.points import add_rate, add_series, parameter, swept_names, whole_numbers, with_parameters
+from reports.table import Kind, number_text, table_of
+
+NAME: Final = "round_trip"
+MILLISECONDS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ns": 1e-6}
+"""Units of time and how many milliseconds they are."""
+
+_HOPS: Final = ("hops", "cards", "nodes")
+_DETAIL: Final = r"(?i)^(?:hops?|cards?|nodes?)[ _-]*([0-9]+)$"
+_SERIES: Final = ("scenario", "name", "rate", "p_mtu", "p_protocol", "p_direction", "p_stack")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Least squares through the values of one series: milliseconds = intercept + slope * hops."""
+
+    slope: float
+    intercept: float
+    r_squared: float
+
+
+def fit_line(hops: np.ndarray, values: np.ndarray) -> Fit | None:
+    """The line through `values` over `hops`; None where there are not two different numbers of hops."""
+    if len(np.unique(hops)) < 2:
+        return None
+    slope, intercept = np.polyfit(hops, values, 1)
+    residual = float(np.sum((values - (intercept + slope * hops)) ** 2))
+    spread = float(np.sum((values - values.mean()) ** 2))
+    # Constant values are met exactly by a level line.
+    return Fit(float(slope), float(intercept), 1.0 - residual / spread if spread else 1.0)
+
+
+def select(records: Records) -> pd.Series[bool]:
+    """Which measurements this picture shows: those whose point or detail tells the number of hops, in a unit of time."""
+    frame = with_parameters(records.measurements, records)
+    shown = frame["name"].str.contains(NAME, regex=False) & frame["unit"].isin(list(MILLISECONDS))
+    chosen = shown & frame["value"].notna() & _hops(frame).notna()
+    return pd.Series(chosen.to_numpy(dtype=bool), index=records.measurements.index)
+
+
+def picture(records: Records) -> Picture:
+    """Every round trip over its hops, with a fitted line per series."""
+    title, id = "Latency by hops", "latency-by-hops"
+    frame = add_rate(with_parameters(records.measurements[select(records)], records))
+    if frame.empty:
+        return Picture(
+            id,
+            title,
+            f"Nothing to draw: no measurement named {NAME}… at a point with cards or hops. Scenarios that time round trips along a chain fill it.",
+        )
+    factors = frame["unit"].map(MILLISECONDS).astype("float64")
+    frame = frame.assign(hops=_hops(frame), ms=frame["value"].astype("float64") * factors)
+    others = [f"p_{name}" for name in swept_names(records) if name not in (*_HOPS, "ta1", "clock_hz", "mtu")]
+    frame = add_series(frame, [*_SERIES, *others]).sort_values(["series", "hops"], kind="stable")
+    lines: list[Row] = []
+    said = []
+    for series, rows in frame.groupby("series", sort=True):
+        fit = fit_line(rows["hops"].to_numpy(dtype=float), rows["ms"].to_numpy(dtype=float))
+        if fit is not None:
+            ends = (float(rows["hops"].min()), float(rows["hops"].max()))
+            lines += [{"series": str(series), "hops": end, "ms": fit.intercept + fit.slope * end} for end in ends]
+            who = "" if series == "all points" else f"{series}: "
+            said.append(f"{who}{number_text(fit.slope, 4)} ms per hop (R² {fit.r_squared:.4f})")
+    sentence = (
+        f"{len(frame)} values; fitted line: {'; '.join(said)}."
+        if said
+        else f"{len(frame)} values at one length only, so no line is fitted."
+    )
+    shown = [
+        ("scenario", "scenario"),
+        ("point", "point"),
+        ("name", "measured"),
+        ("detail", "of"),
+        ("rate", "rate"),
+        ("hops", "hops"),
+        ("ms", "ms"),
+    ]
+    drawn = rows_of(frame, ["series", *(name for name, _ in shown)])
+    specification = fitted(
+        drawn,
+        lines,
+        Axis("hops", "hops", whole=True),
+        Axis("ms", "round trip (ms)"),
+        shown,
+    )
+    columns = [
+        ("scenario", "scenario", Kind.CODE),
+        ("point", "point", Kind.CODE),
+        ("name", "measured", Kind.CODE),
+        ("detail", "of", Kind.TEXT),
+        ("rate", "rate", Kind.TEXT),
+        ("hops", "hops", Kind.NUMBER),
+        ("ms", "round trip (ms)", Kind.NUMBER),
+        ("verdict", "verdict", Kind.VERDICT),
+    ]
+    table = table_of(frame, f"data-{id}", title, fields_of(columns, len(records.runs)), f"{id}.csv")
+    return Picture(id, title, sentence, specification, table, legend(drawn))
+
+
+def _hops(frame: pd.DataFrame) -> pd.Series[float]:
+    """The detail's number ("card 5") where it has one, else the point's own parameter."""
+    hops = pd.to_numeric(frame["detail"].str.extract(_DETAIL, expand=False), errors="coerce").astype("float64")
+    for name in _HOPS:
+        hops = hops.fillna(whole_numbers(parameter(frame, name)))
+    return hops
