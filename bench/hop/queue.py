@@ -59,15 +59,16 @@ class FairQueue:
         known = self._flows.get(flow)
         return self.flow_packets - (len(known.waiting) if known is not None else 0)
 
-    def push(self, packet: Queued) -> bool:
-        """Queue a packet; False (busy) where that would pass a bound. Urgent packets are always taken."""
+    def push(self, packet: Queued, *, force: bool = False) -> bool:
+        """Queue a packet; False (busy) where that would pass a bound. Urgent packets and those of a caller that made room before are always taken."""
         if packet.flow is URGENT:
             self._urgent.append(packet)
         else:
             flow = self._flows.get(packet.flow)
-            if self.bytes + len(packet.data) > self.total_bytes or (
+            full = self.bytes + len(packet.data) > self.total_bytes or (
                 flow is not None and len(flow.waiting) >= self.flow_packets
-            ):
+            )
+            if full and not force:
                 return False
             if flow is None:
                 flow = self._flows[packet.flow] = _Flow(self._allowance(packet.flow))

@@ -109,14 +109,14 @@ class Cutter:
         """Bytes of the packet that are in no segment yet."""
         return len(self._packet) - self._at
 
-    def taken(self) -> bool:
-        """The other side has the current segment. True if that was the last of its packet."""
+    def taken(self) -> "tuple[int, bytes] | None":
+        """The other side has the current segment. Gives kind and packet if that was the last of its packet."""
         self.toggle ^= 1
         if self._at < len(self._packet):
             self._cut(0)
-            return False
+            return None
         self.current = b""
-        return True
+        return self._kind, self._packet
 
     def drop(self) -> None:
         """The packet is not wanted any more: its remaining segments are not sent."""

@@ -57,6 +57,8 @@ class HopTerminal:
         self.period = period
         """Ticks between the starts of two polls."""
         self.has_room: Callable[[], bool] = _always
+        self.on_sent: Callable[[int, bytes], None] = _unseen
+        """Called with kind and bytes of each packet that the card has taken whole."""
         self.hop_class = hop_class
         self.cutter = Cutter()
         self.joiner = Joiner(mtu)
@@ -156,7 +158,9 @@ class HopTerminal:
             return
         if sw != 0x9000 and sw >> 8 != 0x61:
             raise HopDownError("bad protocol", f"ENVELOPE answered with {sw:04X}")
-        self.cutter.taken()
+        sent = self.cutter.taken()
+        if sent is not None:
+            self.on_sent(*sent)
 
     def _segment(self, data: bytes) -> Delivered | None:
         joiner = self.joiner
@@ -178,6 +182,10 @@ class HopTerminal:
                 f"{self._attempts} attempts at {self._command[:5].hex(' ')} failed: {reason}",
             )
         self._repeat = True
+
+
+def _unseen(_kind: int, _packet: bytes) -> None:
+    pass
 
 
 def _always() -> bool:

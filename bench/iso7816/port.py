@@ -43,9 +43,12 @@ class PowerUp:
 class TerminalPort(Protocol):
     """One slot with one card, or none."""
 
-    level: ExchangeLevel
-    fetches_itself: bool
-    """Whether whatever is below answers ``61xx`` by itself, so that its user never sees one."""
+    @property
+    def level(self) -> ExchangeLevel: ...
+
+    @property
+    def fetches_itself(self) -> bool:
+        """Whether whatever is below answers ``61xx`` by itself, so that its user never sees one."""
 
     @property
     def protocol(self) -> int:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from bench.iso7816.line import Burst
-from bench.iso7816.rates import GUARD_ETU, TURNAROUND_T0_ETU
+from bench.engine import Timebase
+from bench.iso7816.atr import Atr
+from bench.iso7816.line import Burst, etu_ticks
+from bench.iso7816.rates import GUARD_ETU, TURNAROUND_T0_ETU, Rate, guard_cycles, wwt_cycles
 
 NULL: Final = 0x60
 HEADER_LENGTH: Final = 5
@@ -32,9 +34,14 @@ class T0Timing:
         return TURNAROUND_T0_ETU * self.etu
 
     @classmethod
-    def of(cls, etu: int, extra_guard: int, waiting_time: int) -> "T0Timing":
-        """``extra_guard`` is N in ticks, towards the card only."""
-        return cls(etu, GUARD_ETU * etu + extra_guard, GUARD_ETU * etu, waiting_time)
+    def at_rate(cls, atr: Atr, rate: Rate, clock_hz: int, timebase: Timebase) -> "T0Timing":
+        """The timing of a card with this ATR at ``rate``: extra guard time N towards the card only, WWT from Fi."""
+        etu = etu_ticks(rate, clock_hz, timebase)
+        to_card = guard_cycles(atr.extra_guard_time, 0, rate, atr.rate, atr.has_t15) * timebase.cycles(1, clock_hz)
+        if to_card.denominator != 1:
+            raise ValueError(f"extra guard time of {atr.extra_guard_time} at {rate} is no whole number of ticks")
+        waiting = timebase.cycles(wwt_cycles(atr.wi, atr.fi), clock_hz)
+        return cls(etu, to_card.numerator, GUARD_ETU * etu, waiting)
 
 
 @dataclass(slots=True)
@@ -62,12 +69,12 @@ class _Await(Enum):
 class T0Terminal:
     """The interface device's side. ``begin`` gives the header; ``receive`` gives the next burst, an outcome, or None to wait until ``deadline``."""
 
-    def __init__(self, timing: T0Timing) -> None:
+    def __init__(self, timing: T0Timing, last_received: int) -> None:
         self.timing = timing
         self.deadline = 0
         """When the card will have been silent too long (work waiting time, 10.2)."""
         self._last_sent = -(10**30)
-        self._last_received = -(10**30)
+        self._last_received = last_received
         self._await = _Await.NOTHING
         self._command = b""
         self._sent = 0
@@ -203,13 +210,15 @@ class T0Card:
         self._header: bytes | None = None
         self._last_in = 0
         self._last_out = -(10**30)
-        self._busy = False
+        self.busy = False
+        """An answer is promised and not yet given."""
+        self._asked = b""
         self._pending: Reply | None = None
         self._pending_at = 0
 
     def receive(self, burst: Burst, later: Later) -> Burst | None:
         """The terminal's burst has been taken. A gap of more than the waiting time inside a command means that the terminal gave it up."""
-        if self._busy:
+        if self.busy:
             return None  # the terminal must not speak now; ISO leaves the card free to ignore it
         if (self._buffer or self._header is not None) and burst.start - max(
             self._last_in, self._last_out
@@ -243,7 +252,7 @@ class T0Card:
 
     def complete(self, reply: Reply, now: int) -> Burst:
         """The answer that ``execute`` promised. The status word leaves as soon as the guard time since a NULL lets it."""
-        self._busy = False
+        self.busy = False
         self.deadline = None
         pitch = self.timing.pitch_to_terminal
         earliest = max(now + reply.ticks, self._last_in + self.timing.turnaround, self._last_out + pitch)
@@ -254,7 +263,7 @@ class T0Card:
         at = self.deadline or 0
         if self._pending is not None and self._pending_at <= at:
             reply, self._pending = self._pending, None
-            self._busy = False
+            self.busy = False
             self.deadline = None
             return self._emit(self._answer_bytes(reply), at)
         burst = self._emit(bytes((NULL,)), at)
@@ -265,12 +274,12 @@ class T0Card:
         self._asked = header
         reply = self.handler.execute(header, data, later)
         if reply is None:
-            self._busy = True
+            self.busy = True
             self._pending = None
             self._next_reminder()
             return None
         if reply.ticks > self.timing.waiting_time // 2:
-            self._busy = True
+            self.busy = True
             self._pending = reply
             self._pending_at = self._last_in + self.timing.turnaround + reply.ticks
             self._next_reminder()
@@ -284,8 +293,6 @@ class T0Card:
             self.deadline = max(self._pending_at, soonest) if self._pending_at <= null else null
         else:
             self.deadline = null
-
-    _asked = b""
 
     def _answer_bytes(self, reply: Reply) -> bytes:
         sw = reply.sw.to_bytes(2, "big")

@@ -1,0 +1,1 @@
+"""The reference software card: links, node, four calls, applications, files."""

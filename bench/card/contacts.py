@@ -1,0 +1,131 @@
+"""IO#1: the card's contacts. Answers to reset, agrees on a rate (PPS), then speaks T=0; runs apart from everything above (ISO/IEC 7816-3)."""
+
+from collections.abc import Callable
+
+from bench.engine import Engine, Timer
+from bench.iso7816.atr import Atr, parse_atr
+from bench.iso7816.line import Burst, etu_ticks
+from bench.iso7816.pps import expected_length, respond
+from bench.iso7816.rates import GUARD_ETU, RATE_DEFAULT, TURNAROUND_T0_ETU, Rate, sweep_range
+from bench.iso7816.t0 import Reply, T0Card, T0Timing, TpduHandler
+
+PPSS = 0xFF
+
+
+class Contacts:
+    """A CardEnd: put it on a line."""
+
+    def __init__(
+        self, engine: Engine, atr: bytes, atr_delay_cycles: int, handler: TpduHandler, on_reset: Callable[[bool], None]
+    ) -> None:
+        self.engine = engine
+        self.atr_bytes = atr
+        self.atr: Atr = parse_atr(atr)
+        self.atr_delay_cycles = atr_delay_cycles
+        self.handler = handler
+        self.on_reset = on_reset
+        """Called with True at power-up and reset, with False when power goes."""
+        self.transmit: Callable[[Burst], None] = _into_the_air
+        self.clock_hz = 0
+        self.rate = Rate(RATE_DEFAULT)
+        self._t0: T0Card | None = None
+        self._pps = bytearray()
+        self._fresh = False
+        self._reminder: Timer | None = None
+        self._life = 0
+
+    @property
+    def powered(self) -> bool:
+        return self._t0 is not None
+
+    def power_up(self, now: int, clock_hz: int) -> None:
+        self.clock_hz = clock_hz
+        self.reset(now)
+
+    def reset(self, now: int) -> None:
+        self._stop()
+        self._life += 1
+        self._use(Rate(RATE_DEFAULT))
+        self._t0 = T0Card(self.handler, self._timing)
+        self._fresh = True
+        self._pps.clear()
+        self.on_reset(True)
+        timebase = self.engine.timebase
+        start = now + timebase.cycles(self.atr_delay_cycles, self.clock_hz)
+        etu = self._timing.etu
+        self.transmit(Burst(self.atr_bytes, start, GUARD_ETU * etu, etu))
+
+    def power_down(self, now: int) -> None:
+        del now
+        self._stop()
+        self._life += 1
+        if self._t0 is not None:
+            self._t0 = None
+            self.on_reset(False)
+
+    def receive(self, burst: Burst) -> None:
+        t0 = self._t0
+        if t0 is None:
+            return
+        if self._fresh:
+            if burst.data[0] == PPSS or self._pps:
+                self._exchange_pps(burst)
+                return
+            self._fresh = False
+        self._send(t0.receive(burst, self._later))
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _exchange_pps(self, burst: Burst) -> None:
+        self._pps += burst.data
+        if len(self._pps) < 2 or len(self._pps) < expected_length(self._pps[1]):
+            return
+        request = bytes(self._pps)
+        self._pps.clear()
+        answer = respond(request, protocols=self.atr.protocols, accepts=sweep_range(self.atr.ta1, self.clock_hz))
+        if answer is None:
+            return
+        self._fresh = False
+        etu = self._timing.etu
+        self.transmit(Burst(answer.response.encode(), burst.last + TURNAROUND_T0_ETU * etu, GUARD_ETU * etu, etu))
+        self._use(answer.rate)
+        if self._t0 is not None:
+            self._t0.timing = self._timing
+
+    def _use(self, rate: Rate) -> None:
+        self.rate = rate
+        self._timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, self.engine.timebase)
+        assert self._timing.etu == etu_ticks(rate, self.clock_hz, self.engine.timebase)
+
+    def _later(self, reply: Reply) -> None:
+        """The answer a command was promised, if that command's life has not ended meanwhile."""
+        t0 = self._t0
+        if t0 is not None and t0.busy:
+            self._send(t0.complete(reply, self.engine.now))
+
+    def _send(self, burst: Burst | None) -> None:
+        t0 = self._t0
+        if burst is not None:
+            self.transmit(burst)
+        if t0 is None or (t0.deadline is None and self._reminder is None):
+            return
+        self._cancel()
+        if t0.deadline is not None:
+            self._reminder = self.engine.at(t0.deadline, self._remind)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        if self._t0 is not None and self._t0.deadline is not None:
+            self._send(self._t0.remind())
+
+    def _stop(self) -> None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
+
+
+def _into_the_air(_burst: Burst) -> None:
+    pass

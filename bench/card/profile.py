@@ -1,0 +1,68 @@
+"""What a reference card is made of: its answer to reset, its rates, its memory, its applications."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from bench.card.communication import Communication, System
+from bench.card.tasks import Program
+from bench.iso7816.atr import build_atr
+from bench.iso7816.rates import RATE_DEFAULT
+
+Application = Callable[[Communication, System], Program]
+"""A program of the card, written against the four calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPreset:
+    """A budget of fast-access memory and what the channel stack makes of it (facts of 1998 to 2001 chips: docs/card.md)."""
+
+    ram: int
+    mtu: int
+    channels: int
+    window: int
+
+
+MEMORY: Final[Mapping[str, MemoryPreset]] = MappingProxyType(
+    {
+        "2000": MemoryPreset(ram=1024, mtu=128, channels=2, window=2),
+        "2001-gemplus": MemoryPreset(ram=2560, mtu=256, channels=4, window=2),
+        "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CardProfile:
+    """One card."""
+
+    identity: bytes
+    """Serial number, 0 to 16 bytes."""
+    ta1: int = RATE_DEFAULT
+    """The fastest rate it takes, as its ATR says; it accepts every rate of the sweep range."""
+    wi: int | None = None
+    extra_guard_time: int | None = None
+    mtu: int = 1280
+    channels: int = 32
+    window: int = 8
+    """Messages each channel may have under way to the card."""
+    card_time_ns: int = 0
+    """What the card takes for each command beyond the mandatory times."""
+    atr_delay_cycles: int = 1000
+    ports: int = 2
+    hop: bool = True
+    """False: a plain ISO/IEC 7816-4 card that knows nothing of the hop."""
+    applications: tuple[tuple[str, Application], ...] = ()
+
+    @property
+    def atr(self) -> bytes:
+        """The answer to reset. Historical bytes: COMPACT-TLV, card capabilities: command chaining no, extended Lc and Le yes."""
+        ta1 = None if self.ta1 == RATE_DEFAULT else self.ta1
+        historical = bytes.fromhex("80 73 80 01 40") if not self.hop else bytes.fromhex("80 73 80 01 40 52") + b"IP"
+        return build_atr(ta1=ta1, extra_guard_time=self.extra_guard_time, wi=self.wi, historical_bytes=historical)
+
+    def with_memory(self, preset: str) -> "CardProfile":
+        """The same card with a preset's memory. Raises KeyError for an unknown one."""
+        memory = MEMORY[preset]
+        return replace(self, mtu=memory.mtu, channels=memory.channels, window=memory.window)

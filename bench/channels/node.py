@@ -1,0 +1,123 @@
+"""The channel stack of one node, as figure 1 of the paper draws it: reception, resolution, route table, emission, and the messages' own stack of
+channels. Host and card are both such nodes; what differs is which links they have and who decides about OPEN.
+"""
+
+from bench.channels.loopback import Loopback
+from bench.channels.message import HEADER_LENGTH, VERSION_BITS, Cause, MessageType
+from bench.channels.route_table import Port, RouteTable
+from bench.channels.table import ChannelTable
+from bench.engine import Engine
+from bench.hop.chain import ChainMember
+from bench.hop.control import NodeFacts
+from bench.hop.link import Link
+from bench.hop.segment import Kind
+from bench.hop.terminal_link import TerminalLink
+
+
+class Emission:
+    """The last module before a link: resolves, queues by flow, tells the source what cannot be delivered."""
+
+    def __init__(self, routes: RouteTable) -> None:
+        self.routes = routes
+        self.unreachable = 0
+
+    def emit(self, packet: bytes, force: bool) -> bool:
+        """Send a message of this node's own."""
+        return self.forward(packet, None, force)
+
+    def forward(self, packet: bytes, came_by: Port | None, force: bool = True) -> bool:
+        """Send a message on; never back where it came from."""
+        route = self.routes.resolve(packet[1])
+        if route.link is None or (route.port is came_by and came_by is not None):
+            self._tell_source(packet)
+            return True
+        return route.link.submit(Kind.CHANNEL, packet, packet[1:4], force=force)
+
+    def room(self, flow: bytes) -> int:
+        """How many more messages the flow to ``flow[0]`` may queue; a closed way takes any number (they are answered UNREACHABLE)."""
+        link = self.routes.resolve(flow[0]).link
+        return link.queue.room(flow) if link is not None else 1
+
+    def _tell_source(self, packet: bytes) -> None:
+        self.unreachable += 1
+        if packet[0] & 0x1F == MessageType.UNREACHABLE:
+            return
+        back = self.routes.resolve(packet[2]).link
+        if back is not None:
+            number = self.routes.chain.number or 0
+            answer = bytes((VERSION_BITS | MessageType.UNREACHABLE, packet[2], number, 0, 0)) + packet[:12]
+            back.submit(Kind.CHANNEL, answer, answer[1:4], force=True)
+
+
+class Reception:
+    """The first module behind a link: control packets to the chain, own messages to the channels, the rest on."""
+
+    def __init__(self, chain: ChainMember, table: ChannelTable, emission: Emission) -> None:
+        self.chain = chain
+        self.table = table
+        self.emission = emission
+        self.unknown = 0
+        """Packets of a stack this node does not carry, or too short to have a destination."""
+
+    def receive(self, kind: Kind, packet: bytes, came_by: Port) -> None:
+        """A packet came whole over one of the links."""
+        if kind is Kind.CONTROL:
+            self.chain.receive(packet, from_inward=came_by is Port.INWARD)
+        elif kind is not Kind.CHANNEL or len(packet) < HEADER_LENGTH:
+            self.unknown += 1
+        elif packet[1] == self.chain.number:
+            self.table.receive(packet)
+        else:
+            self.emission.forward(packet, came_by)
+
+
+class ChannelNode:
+    """One node: put links on it, open channels through ``table``."""
+
+    def __init__(self, engine: Engine, chain: ChainMember, channels: int) -> None:
+        self.engine = engine
+        self.chain = chain
+        loopback = Loopback(engine, chain.own_mtu)
+        self.routes = RouteTable(chain, loopback)
+        self.emission = Emission(self.routes)
+        self.table = ChannelTable(channels, self.emission.emit, self.emission.room)
+        self.reception = Reception(chain, self.table, self.emission)
+        self.table.mtu = chain.own_mtu
+        loopback.on_packet = lambda kind, packet: self.reception.receive(kind, packet, Port.LOCAL)
+        loopback.queue.on_taken = self.table.taken
+        chain.on_forget = self._forget
+        chain.on_node_down = self._node_down
+        chain.on_node_up = self._node_up
+        if chain.number is not None:
+            self.table.number = chain.number
+
+    def attach_inward(self, link: Link) -> None:
+        """IO#1: towards the host."""
+        self.chain.inward = link
+        link.queue.on_taken = self.table.taken
+        link.on_packet = lambda kind, packet: self.reception.receive(kind, packet, Port.INWARD)
+
+    def attach_outward(self, link: TerminalLink) -> None:
+        """IO#2: towards the next card."""
+        self.chain.connect_outward(link)
+        link.queue.on_taken = self.table.taken
+        link.on_packet = lambda kind, packet: self.reception.receive(kind, packet, Port.OUTWARD)
+
+    def numbered(self) -> None:
+        """The chain gave this node its number and MTU."""
+        if self.chain.number is not None:
+            self.table.number = self.chain.number
+            self.table.mtu = self.chain.mtu
+
+    def nodes_beyond(self) -> dict[int, NodeFacts]:
+        """The cards further out, by number."""
+        return self.chain.beyond
+
+    def _forget(self) -> None:
+        self.table.lose(lambda _node: True, Cause.NOT_REACHABLE)
+
+    def _node_down(self, node: int, _reason: str) -> None:
+        self.table.lose(lambda peer: peer >= node, Cause.NOT_REACHABLE)
+
+    def _node_up(self, facts: NodeFacts) -> None:
+        self.table.lose(lambda peer: peer == facts.node, Cause.NOT_REACHABLE)

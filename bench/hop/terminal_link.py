@@ -1,0 +1,291 @@
+"""The terminal's side of a hop at work: a port with a card (or none) behind it becomes a link.
+
+Brings the card up (answer to reset, then whatever the stack's greeting is), keeps HopTerminal's commands going over the port, puts ordinary APDUs in
+between them, and notices when the card goes. Follows docs/protocol.md, 1.5 to 1.7 and 2.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from bench.engine import Engine, Timer
+from bench.hop.link import PollPlan
+from bench.hop.queue import FairQueue, Queued
+from bench.hop.segment import Kind
+from bench.hop.terminal import HopDownError, HopTerminal
+from bench.iso7816.apdu import CommandApdu, ResponseApdu, parse_response
+from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort
+from bench.iso7816.transport import ApduOverT0
+from bench.observe import Direction, LinkChange, Packet, Sink
+
+KIND_NAMES = {Kind.CONTROL: "control", Kind.CHANNEL: "channel", Kind.IPV4: "ipv4", Kind.IPV6: "ipv6", Kind.PPP: "ppp"}
+
+
+@dataclass(frozen=True, slots=True)
+class ApduOutcome:
+    """An ordinary APDU's answer, or why there is none."""
+
+    response: ResponseApdu | None
+    error: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _ApduJob:
+    command: CommandApdu
+    done: Callable[[ApduOutcome], None]
+
+
+class TerminalLink:
+    """A Link over a TerminalPort. Polls while up; looks for a card every ``poll.longest`` while down."""
+
+    def __init__(
+        self, engine: Engine, port: TerminalPort, hop: int, mtu: int, poll: PollPlan, sink: Sink, *, greets: bool = True
+    ) -> None:
+        self.engine = engine
+        self.port = port
+        self.hop = hop
+        self.poll = poll
+        self.sink = sink
+        self.greets = greets
+        """False where the card has no hop: the port is powered and carries ordinary APDUs alone."""
+        self.queue = FairQueue(mtu)
+        self.on_packet: Callable[[Kind, bytes], None] = _no_packet
+        self.on_change: Callable[[bool, str], None] = _no_change
+        self.greet: Callable[[], bytes] = bytes
+        """Gives the packet that greets a card that has just come up; its answer arrives through ``on_packet``."""
+        self.has_room: Callable[[], bool] = _always
+        self.atr = b""
+        self.last_error = ""
+        self._mtu = mtu
+        self._up = False
+        self._powered = False
+        self._busy = False
+        self._stopped = True
+        self._machine: HopTerminal | None = None
+        self._apdus: deque[_ApduJob] = deque()
+        self._timer: Timer | None = None
+
+    @property
+    def mtu(self) -> int:
+        return self._mtu
+
+    @property
+    def up(self) -> bool:
+        return self._up
+
+    @property
+    def powered(self) -> bool:
+        """The card has answered to reset."""
+        return self._powered
+
+    def start(self) -> None:
+        """Begin to look for a card."""
+        self._stopped = False
+        self._look()
+
+    def stop(self) -> None:
+        """Power the card down and stay silent."""
+        self._stopped = True
+        self._cancel()
+        if self._powered:
+            self._went("stopped")
+        self.port.power_down()
+
+    def greeted(self, mtu: int) -> None:
+        """The card's answer to the greeting was good: the hop is up for every kind of packet."""
+        if self._machine is None:
+            return
+        self._mtu = mtu
+        self.queue.quantum = mtu
+        self._machine.joiner.limit = mtu
+        if not self._up:
+            self._up = True
+            self.sink.emit(LinkChange(self.engine.now, self.hop, "terminal", True, "hello"))
+            self.on_change(True, "hello")
+
+    def submit(self, kind: Kind, packet: bytes, flow: Hashable, *, force: bool = False) -> bool:
+        if not self._powered or not self.queue.push(Queued(kind, packet, flow), force=force):
+            return False
+        if not self._busy and self._powered:
+            self._go()
+        return True
+
+    def submit_apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
+        """Carry an ordinary APDU, whole, between two hop exchanges."""
+        self._apdus.append(_ApduJob(command, done))
+        if not self._busy and self._powered:
+            self._go()
+
+    def wake(self) -> None:
+        """``has_room`` may have become true again."""
+        if not self._busy and self._powered:
+            self._go()
+
+    # -- coming and going ------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._stopped:
+            return
+        self._busy = True
+        self.port.power_up(self._powered_up)
+
+    def _powered_up(self, result: PowerUp) -> None:
+        self._busy = False
+        if self._stopped:
+            return
+        if result.error:
+            self.last_error = result.error
+            self._fail_apdus(result.error)
+            self._cancel()
+            self._timer = self.engine.after(self.poll.longest, self._look)
+            return
+        self.atr = result.atr
+        self.last_error = ""
+        self._powered = True
+        inline = self.port.protocol == 1 or self.port.level is ExchangeLevel.APDU
+        machine = HopTerminal(
+            self.queue, self._mtu, explicit=not self.port.fetches_itself, inline=inline, period=self.poll.first
+        )
+        machine.has_room = self.has_room
+        machine.on_sent = lambda kind, packet: self._observe(Kind(kind), packet, Direction.OUT)
+        self._machine = machine
+        if self.greets:
+            self.queue.push(Queued(Kind.CONTROL, self.greet(), None))
+        self._go()
+
+    def _went(self, reason: str) -> None:
+        was_up = self._up
+        self._up = False
+        self._powered = False
+        self._machine = None
+        self.queue.clear()
+        self._fail_apdus(reason)
+        if was_up:
+            self.sink.emit(LinkChange(self.engine.now, self.hop, "terminal", False, reason))
+            self.on_change(False, reason)
+
+    def _fail_apdus(self, reason: str) -> None:
+        jobs, self._apdus = self._apdus, deque()
+        for job in jobs:
+            job.done(ApduOutcome(None, reason, self.engine.now, self.engine.now))
+
+    def _lost(self, error: HopDownError) -> None:
+        self.last_error = str(error)
+        self._went(error.reason)
+        self.port.power_down()
+        if not self._stopped:
+            self._cancel()
+            self._timer = self.engine.after(self.poll.longest, self._look)
+
+    # -- one exchange after the other ------------------------------------------------------------------------------
+
+    def _go(self) -> None:
+        self._cancel()
+        machine = self._machine
+        if self._busy or machine is None or self._stopped:
+            return
+        if self._apdus:
+            self._busy = True
+            _ApduRun(self, self._apdus.popleft()).start()
+            return
+        if not self.greets:
+            return
+        now = self.engine.now
+        self._busy = True  # choosing makes room in the queue, which may bring ``submit`` in again
+        command = machine.next_command(now)
+        if command is not None:
+            self.port.submit(command, self._answered)
+            return
+        self._busy = False
+        if machine.deadline > now:
+            self._timer = self.engine.at(machine.deadline, self._go)
+
+    def _answered(self, answer: Answer) -> None:
+        self._busy = False
+        machine = self._machine
+        if machine is None:
+            return
+        try:
+            if answer.error:
+                machine.failed(answer.error)
+                delivered = None
+            else:
+                delivered = machine.answered(answer.response, self.engine.now)
+        except HopDownError as error:
+            self._lost(error)
+            return
+        if delivered is not None:
+            self._observe(delivered.kind, delivered.data, Direction.IN)
+            self.on_packet(delivered.kind, delivered.data)
+        if not self._busy:
+            self._go()
+
+    def _observe(self, kind: Kind, packet: bytes, direction: Direction) -> None:
+        if kind is Kind.CHANNEL and len(packet) >= 4:
+            destination, source, channel = packet[1], packet[2], packet[3]
+        else:
+            destination, source, channel = -1, -1, 0
+        node = self.hop - 1
+        now = self.engine.now
+        name = KIND_NAMES[kind]
+        self.sink.emit(Packet(now, node, self.hop, direction, name, source, destination, channel, len(packet), packet))
+
+    def _apdu_done(self, job: _ApduJob, outcome: ApduOutcome) -> None:
+        self._busy = False
+        job.done(outcome)
+        if not self._busy:
+            self._go()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _ApduRun:
+    """One ordinary APDU under way: as it is where the port takes APDUs, else as the TPDUs of ISO/IEC 7816-3, 12.2."""
+
+    def __init__(self, link: TerminalLink, job: _ApduJob) -> None:
+        self.link = link
+        self.job = job
+        self.begun = link.engine.now
+        self.over_t0: ApduOverT0 | None = None
+
+    def start(self) -> None:
+        port = self.link.port
+        if port.protocol == 0 and port.level is not ExchangeLevel.APDU:
+            self.over_t0 = ApduOverT0(self.job.command)
+            port.submit(self.over_t0.start().data, self._answered)
+        else:
+            port.submit(self.job.command.encode(), self._answered)
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.error or len(answer.response) < 2:
+            self._end(None, answer.error or "an answer without a status word", answer.end)
+            return
+        if self.over_t0 is None:
+            self._end(parse_response(answer.response), "", answer.end)
+            return
+        step = self.over_t0.step(answer.response)
+        if isinstance(step, ResponseApdu):
+            self._end(step, "", answer.end)
+        else:
+            self.link.port.submit(step.data, self._answered)
+
+    def _end(self, response: ResponseApdu | None, error: str, end: int) -> None:
+        self.link._apdu_done(self.job, ApduOutcome(response, error, self.begun, end))
+
+
+def _no_packet(_kind: Kind, _packet: bytes) -> None:
+    pass
+
+
+def _no_change(_up: bool, _reason: str) -> None:
+    pass
+
+
+def _always() -> bool:
+    return True

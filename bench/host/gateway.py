@@ -1,0 +1,271 @@
+"""The generic daemon of the paper (2.2): carries every channel operation of the cards to and from the uplink.
+
+One channel end of node 0 for each connection. Nothing is dropped: a card earns credit only as the connection takes its messages, and the uplink
+may send only what the channel has room for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.channels.channel import Channel, State
+from bench.channels.message import Address, AddressKind, Cause, Open, Transport
+from bench.channels.node import ChannelNode
+from bench.channels.table import NoChannelError
+from bench.host.uplink import Connection, Listener, Uplink, UplinkError
+
+AHEAD = 2
+"""Messages' worth of bytes asked of the uplink ahead of what the channel has taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A card's service, as the directory lists it."""
+
+    name: str
+    port: int
+    udp: bool
+    card: int
+    state: str
+
+
+class Gateway:
+    """Joins node 0's channels and an uplink."""
+
+    def __init__(self, node: ChannelNode, uplink: Uplink, window: int) -> None:
+        self.node = node
+        self.uplink = uplink
+        self.window = window
+        self.refused = 0
+        """Connections from outside that no card took."""
+        self.on_services: Callable[[], None] = _nothing
+        self._servers: dict[Channel, _Server] = {}
+        self._pipes: set[_Pipe] = set()
+        node.table.on_open = self._asked
+
+    def services(self) -> list[Service]:
+        """What the cards offer, by card and port."""
+        listed = [
+            Service(_name(channel.address), channel.port, channel.transport.is_udp, channel.peer, "listening")
+            for channel, server in self._servers.items()
+            if server.listener is not None
+        ]
+        return sorted(listed, key=lambda service: (service.card, service.port, service.name))
+
+    @property
+    def connections(self) -> int:
+        """Connections under way."""
+        return len(self._pipes)
+
+    # -- from the cards ----------------------------------------------------------------------------------------------------
+
+    def _asked(self, channel: Channel, request: Open) -> None:
+        if request.transport.is_server:
+            self._serve(channel, request)
+        elif request.transport in (Transport.TCP_CLIENT_REMOTE, Transport.UDP_CLIENT_REMOTE):
+            pipe = _Pipe(self, channel)
+            try:
+                pipe.connection = self.uplink.connect(request.address, request.port, request.transport.is_udp, pipe)
+            except UplinkError as error:
+                channel.refuse(error.cause)
+                return
+            self._pipes.add(pipe)
+        else:
+            channel.refuse(Cause.NO_TRANSPORT)
+
+    def _serve(self, channel: Channel, request: Open) -> None:
+        server = _Server(self, channel)
+        try:
+            server.listener = self.uplink.listen(request.port, request.transport.is_udp, server.arrived)
+        except UplinkError as error:
+            channel.refuse(error.cause)
+            return
+        self._servers[channel] = server
+        channel.accept(server, server.listener.port, self.node.table.mtu, 0)
+        self.on_services()
+
+    # -- from outside --------------------------------------------------------------------------------------------------------
+
+    def _arrived(self, server: Channel, connection: Connection) -> None:
+        transport = Transport.UDP_CLIENT_REMOTE if server.transport.is_udp else Transport.TCP_CLIENT_REMOTE
+        pipe = _Pipe(self, None)
+        pipe.connection = connection
+        connection.visitor = pipe
+        try:
+            pipe.channel = self.node.table.open(
+                pipe, server.peer, transport, server.port, connection.remote, self.window
+            )
+        except NoChannelError:
+            self.refused += 1
+            connection.close(Cause.NO_CHANNEL)
+            return
+        self._pipes.add(pipe)
+
+    def _ended(self, server: "_Server") -> None:
+        self._servers.pop(server.channel, None)
+        self.on_services()
+
+
+class _Server:
+    """The channel of a service and its listener; owns the channel."""
+
+    def __init__(self, gateway: Gateway, channel: Channel) -> None:
+        self.gateway = gateway
+        self.channel = channel
+        self.listener: Listener | None = None
+
+    def arrived(self, connection: Connection) -> None:
+        self.gateway._arrived(self.channel, connection)
+
+    def opened(self, channel: Channel) -> None:
+        """A service's channel is open from its acceptance on."""
+
+    def received(self, channel: Channel) -> None:
+        """A service's channel carries no DATA."""
+
+    def room(self, channel: Channel) -> None:
+        """A service's channel carries no DATA."""
+
+    def shut(self, channel: Channel) -> None:
+        """A service's channel carries no DATA."""
+
+    def closed(self, channel: Channel, cause: Cause) -> None:
+        del channel, cause
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        self.gateway._ended(self)
+
+
+class _Pipe:
+    """A channel end and a connection, joined: owner of the one, visitor of the other."""
+
+    def __init__(self, gateway: Gateway, channel: Channel | None) -> None:
+        self.gateway = gateway
+        self.channel = channel
+        self.connection: Connection | None = None
+        self._held = bytearray()
+        self._datagrams: list[bytes] = []
+        self._wanted = 0
+        self._outer_ended = False
+        self._inner_ended = False
+        self._finished = False
+        self._finishing = False
+
+    # -- the channel's owner -------------------------------------------------------------------------------------------------
+
+    def opened(self, channel: Channel) -> None:
+        self.channel = channel
+        self._ask()
+        self._to_channel()
+
+    def received(self, channel: Channel) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        while channel.inbox and connection.send(channel.inbox[0]):
+            channel.take()
+        if self._inner_ended and not channel.inbox and not self._finished:
+            self._finished = True
+            connection.finish()
+
+    def room(self, channel: Channel) -> None:
+        del channel
+        self._to_channel()
+
+    def shut(self, channel: Channel) -> None:
+        self._inner_ended = True
+        self.received(channel)
+
+    def closed(self, channel: Channel, cause: Cause) -> None:
+        connection = self.connection
+        if connection is not None and cause is Cause.NONE and channel.inbox:
+            self._inner_ended = True
+            self.received(channel)
+            if channel.inbox:
+                return  # the rest goes when the connection has room
+        self.gateway._pipes.discard(self)
+        if connection is not None:
+            self.connection = None
+            connection.close(cause)
+
+    # -- the connection's visitor --------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        channel = self.channel
+        if channel is not None and channel.state is State.ACCEPTING:
+            channel.accept(self, channel.port, self.gateway.node.table.mtu, self.gateway.window)
+            self._ask()
+
+    def data(self, data: bytes) -> None:
+        self._wanted -= len(data)
+        if self.channel is not None and self.channel.transport.is_udp:
+            self._datagrams.append(data)
+        else:
+            self._held += data
+        self._to_channel()
+
+    def ended(self) -> None:
+        self._outer_ended = True
+        self._to_channel()
+
+    def writable(self) -> None:
+        """The connection takes data again."""
+        channel = self.channel
+        if channel is None:
+            return
+        self.received(channel)
+        if channel.state is State.CLOSED and not channel.inbox and self.connection is not None:
+            self.gateway._pipes.discard(self)
+            connection, self.connection = self.connection, None
+            connection.close(Cause.NONE)
+
+    def gone(self, cause: Cause) -> None:
+        """The connection is gone (or was never made)."""
+        self.gateway._pipes.discard(self)
+        self.connection = None
+        channel = self.channel
+        if channel is None:
+            return
+        if channel.state is State.ACCEPTING:
+            channel.refuse(cause if cause is not Cause.NONE else Cause.NOT_REACHABLE)
+        else:
+            channel.close(cause)
+
+    # -- inside ----------------------------------------------------------------------------------------------------------------
+
+    def _to_channel(self) -> None:
+        channel = self.channel
+        if channel is None or channel.state is not State.OPEN or not channel.payload or self._finishing:
+            return
+        while self._datagrams:
+            if not channel.send(self._datagrams[0][: channel.payload]):
+                return
+            self._datagrams.pop(0)
+        while self._held:
+            if len(self._held) < channel.payload and channel.outbox and not self._outer_ended:
+                channel.remind()  # a whole message may come together before the ones ahead have left
+                return
+            if not channel.send(bytes(self._held[: channel.payload])):
+                return
+            del self._held[: channel.payload]
+        if self._outer_ended:
+            self._finishing = True
+            channel.finish()
+        self._ask()
+
+    def _ask(self) -> None:
+        channel, connection = self.channel, self.connection
+        if channel is None or connection is None or self._outer_ended:
+            return
+        want = AHEAD * channel.payload - self._wanted - len(self._held)
+        if want > 0:
+            self._wanted += want
+            connection.want(want)
+
+
+def _name(address: Address) -> str:
+    return address.value.decode("ascii") if address.kind is AddressKind.NAME else "-"
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,71 @@
+"""The host platform: node 0 of the chain, with the gateway and the directory on an uplink (the paper, 2.2 and figure 2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.channels.node import ChannelNode
+from bench.engine import Engine
+from bench.hop.chain import ChainMember
+from bench.hop.control import NodeFacts
+from bench.hop.link import PollPlan
+from bench.hop.terminal_link import ApduOutcome, TerminalLink
+from bench.host.directory import Directory
+from bench.host.gateway import Gateway
+from bench.host.uplink import Uplink
+from bench.iso7816.apdu import CommandApdu
+from bench.iso7816.port import TerminalPort
+from bench.observe import Sink
+
+CHANNELS = 255
+WINDOW = 8
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What the host brings: its MTU, how often it polls, the window it gives each channel."""
+
+    mtu: int
+    poll: PollPlan
+    window: int = WINDOW
+
+
+class Host:
+    """Everything behind the first hop's terminal side. ``start`` begins to look for cards."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        port: TerminalPort,
+        uplink: Uplink,
+        settings: HostSettings,
+        sink: Sink,
+        *,
+        hop: bool = True,
+    ) -> None:
+        self.engine = engine
+        self.uplink = uplink
+        self.link = TerminalLink(engine, port, 1, settings.mtu, settings.poll, sink, greets=hop)
+        poll_ms = max(1, -(-settings.poll.longest * 1000 // engine.timebase.hz))
+        self.chain = ChainMember(settings.mtu, poll_ms, number=0, channels=CHANNELS, ports=1)
+        self.node = ChannelNode(engine, self.chain, CHANNELS)
+        self.node.attach_outward(self.link)
+        self.gateway = Gateway(self.node, uplink, settings.window)
+        self.directory = Directory(uplink, self.gateway.services)
+
+    def start(self) -> None:
+        """Power the first card."""
+        self.link.start()
+
+    def stop(self) -> None:
+        """Power down, close every listener."""
+        self.link.stop()
+        self.directory.listener.close()
+
+    @property
+    def cards(self) -> dict[int, NodeFacts]:
+        """The cards of the chain as they reported themselves, by number."""
+        return dict(sorted(self.chain.beyond.items()))
+
+    def apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
+        """An ordinary APDU to the first card."""
+        self.link.submit_apdu(command, done)

@@ -1,0 +1,68 @@
+"""The gateway's other side: what a network (or an in-process stand-in) must offer. Nothing here blocks; events come by calls."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bench.channels.message import Address, Cause
+
+
+class UplinkError(Exception):
+    """Listening or connecting is not possible; ``cause`` is what the card is told."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+class Visitor(Protocol):
+    """Who is told what happens on a connection."""
+
+    def connected(self) -> None: ...
+
+    def data(self, data: bytes) -> None:
+        """Bytes (one datagram, for UDP) came; at most as many as were asked for with ``want``."""
+
+    def writable(self) -> None:
+        """``send`` takes data again."""
+
+    def ended(self) -> None:
+        """The other side will send no more."""
+
+    def gone(self, cause: Cause) -> None:
+        """The connection is closed, was reset, or was never made."""
+
+
+class Connection(Protocol):
+    """One connection of the uplink."""
+
+    remote: Address
+    """Whose it is."""
+    visitor: Visitor | None
+
+    def send(self, data: bytes) -> bool:
+        """Take data to the other side; False when its buffer is full (``visitor.writable`` tells when to ask again), and then nothing is taken."""
+
+    def want(self, count: int) -> None:
+        """``count`` more bytes (datagrams count by their length) may be handed to ``visitor.data``."""
+
+    def finish(self) -> None:
+        """No more will be sent."""
+
+    def close(self, cause: Cause) -> None:
+        """Close; with a cause other than 0, abruptly."""
+
+
+class Listener(Protocol):
+    port: int
+
+    def close(self) -> None: ...
+
+
+class Uplink(Protocol):
+    """A network."""
+
+    def listen(self, port: int, udp: bool, arrived: Callable[[Connection], None]) -> Listener:
+        """Accept connections on ``port`` (0: one of the uplink's choice). Raises UplinkError."""
+
+    def connect(self, address: Address, port: int, udp: bool, visitor: Visitor) -> Connection:
+        """Connect; ``visitor.connected`` or ``visitor.gone`` follows. Raises UplinkError."""

@@ -1,0 +1,1 @@
+"""Everything that powers a card and carries bytes, and what wraps it (recording, faults)."""

@@ -1,0 +1,111 @@
+"""What wraps a port: recording and cutting. No reader knows of them."""
+
+from collections.abc import Callable
+
+from bench.engine import Engine
+from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort
+from bench.observe import Exchange, Sink
+
+
+class Wrapper:
+    """A TerminalPort that hands everything on to another."""
+
+    def __init__(self, port: TerminalPort) -> None:
+        self.port = port
+
+    @property
+    def level(self) -> ExchangeLevel:
+        return self.port.level
+
+    @property
+    def fetches_itself(self) -> bool:
+        return self.port.fetches_itself
+
+    @property
+    def protocol(self) -> int:
+        return self.port.protocol
+
+    @property
+    def ta1(self) -> int:
+        return self.port.ta1
+
+    @property
+    def clock_hz(self) -> int:
+        return self.port.clock_hz
+
+    def power_up(self, done: Callable[[PowerUp], None]) -> None:
+        self.port.power_up(done)
+
+    def power_down(self) -> None:
+        self.port.power_down()
+
+    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
+        self.port.submit(command, done)
+
+
+class Recorded(Wrapper):
+    """Tells a sink of every exchange."""
+
+    def __init__(self, port: TerminalPort, hop: int, sink: Sink) -> None:
+        super().__init__(port)
+        self.hop = hop
+        self.sink = sink
+
+    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
+        self.port.submit(command, lambda answer: self._answered(command, answer, done))
+
+    def _answered(self, command: bytes, answer: Answer, done: Callable[[Answer], None]) -> None:
+        port = self.port
+        response = answer.response
+        duration = answer.end - answer.start
+        self.sink.emit(
+            Exchange(
+                self.hop,
+                port.level,
+                answer.start,
+                duration,
+                command,
+                response,
+                command[1],
+                len(command),
+                len(response),
+                response[-2] << 8 | response[-1] if len(response) >= 2 else 0,
+                port.ta1,
+                port.clock_hz,
+                answer.characters,
+                answer.retries,
+                duration - answer.card_ticks if answer.characters else 0,
+                answer.card_ticks,
+                answer.error,
+            )
+        )
+        done(answer)
+
+
+class Cutting(Wrapper):
+    """Cuts chosen exchanges: the command does not reach the card, or its answer does not come back."""
+
+    def __init__(self, port: TerminalPort, engine: Engine, silence: int) -> None:
+        super().__init__(port)
+        self.engine = engine
+        self.silence = silence
+        """Ticks until a lost command or answer is noticed."""
+        self.cut_commands: set[int] = set()
+        """Which exchanges, counted from 0, never reach the card."""
+        self.cut_answers: set[int] = set()
+        """Which exchanges the card makes and the terminal does not hear of."""
+        self.count = 0
+
+    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
+        index = self.count
+        self.count += 1
+        if index in self.cut_commands:
+            start = self.engine.now
+            self.engine.after(self.silence, lambda: done(Answer(b"", start, self.engine.now, error="mute")))
+        elif index in self.cut_answers:
+            self.port.submit(command, lambda answer: self._swallow(answer, done))
+        else:
+            self.port.submit(command, done)
+
+    def _swallow(self, answer: Answer, done: Callable[[Answer], None]) -> None:
+        self.engine.after(self.silence, lambda: done(Answer(b"", answer.start, self.engine.now, error="mute")))

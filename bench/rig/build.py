@@ -1,0 +1,90 @@
+"""From a rig file to a rig that runs: engine, reader, cards, host."""
+
+from collections.abc import Mapping
+
+from bench.engine import Engine, MonotonicEngine, VirtualEngine
+from bench.hop.link import PollPlan
+from bench.host.peers import InProcessUplink
+from bench.host.platform import Host, HostSettings
+from bench.observe import Sink
+from bench.rig.errors import RigError, RigNotAble
+from bench.rig.given import Given
+from bench.rig.model import ReaderKind, RigModel
+from bench.rig.software import PLAIN, SoftwareChain
+
+
+class Rig:
+    """What a point runs on. ``host`` and ``uplink`` are there on every rig; ``chain`` only where the cards are software of this process."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        host: Host,
+        uplink: InProcessUplink,
+        declares: Mapping[str, object],
+        given: Given,
+        chain: SoftwareChain | None,
+    ) -> None:
+        self.engine = engine
+        self.host = host
+        self.uplink = uplink
+        self.declares = declares
+        self.given = given
+        self.chain = chain
+
+    def close(self) -> None:
+        """Power down and let go of everything."""
+        self.engine.call(self.host.stop)
+        if isinstance(self.engine, MonotonicEngine):
+            self.engine.stop()
+
+
+def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) -> Rig:
+    """The rig for one point, its engine at tick 0, nothing powered yet.
+
+    Raises RigNotAble where the rig is sound but cannot do what the point asks, RigError where it is broken.
+    """
+    del seed  # nothing of a sound software chain is random
+    if real != model.real:
+        raise RigError(f"rig {model.name}: {'a real' if real else 'a software'} rig was asked for")
+    if given.protocol != "T=0":
+        raise RigNotAble("the software card speaks T=0 only")
+    if model.reader.kind is ReaderKind.SOFTWARE:
+        return _software(model, given, sink)
+    raise RigNotAble(f"a reader of kind {model.reader.kind} cannot be driven yet")
+
+
+def poll_plan(model: RigModel, given: Given, engine: Engine) -> PollPlan:
+    """The poll periods in ticks; a scenario's own period holds for both."""
+    timebase = engine.timebase
+    if given.poll is not None:
+        period = given.poll.ticks(timebase)
+        return PollPlan(period, period)
+    return PollPlan(
+        timebase.nanoseconds(round(model.poll_ms.first * 10**6)),
+        timebase.nanoseconds(round(model.poll_ms.longest * 10**6)),
+    )
+
+
+def _software(model: RigModel, given: Given, sink: Sink) -> Rig:
+    engine = VirtualEngine(model.timebase(given))
+    poll = poll_plan(model, given, engine)
+    chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", sink)
+    uplink = InProcessUplink()
+    hop = given.profile != PLAIN
+    host = Host(engine, chain.places[0].port, uplink, HostSettings(given.mtu, poll), sink, hop=hop)
+    profile = chain.cards[0].profile
+    declares: dict[str, object] = {
+        "protocol": ("T=0",),
+        "cards": given.cards,
+        "rate": True,
+        "removable": True,
+        "faults": True,
+        "level": "character",
+        "mtu": profile.mtu,
+        "ports": profile.ports,
+    }
+    if hop:
+        declares["stack"] = ("channel",)
+        declares["channels"] = profile.channels
+    return Rig(engine, host, uplink, declares, given, chain)

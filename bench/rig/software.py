@@ -1,0 +1,77 @@
+"""The software chain: reference cards on virtual lines, as many as a point asks for."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.card.applications import STANDARD
+from bench.card.card import Card
+from bench.card.profile import MEMORY, CardProfile
+from bench.engine import Engine
+from bench.hop.link import PollPlan
+from bench.iso7816.port import TerminalPort
+from bench.observe import Sink
+from bench.readers.software import SoftwareReader
+from bench.readers.wrappers import Cutting, Recorded
+from bench.rig.errors import RigNotAble
+from bench.rig.given import Given
+
+PLAIN: Final = "plain"
+REFERENCE: Final = "reference"
+CUT_SILENCE_NS: Final = 10 * 10**6
+"""How long a cut exchange takes to be noticed; a line's own waiting time would only make the runs longer."""
+
+
+def profile_named(name: str, given: Given, number: int) -> CardProfile:
+    """The reference card's profile for place ``number`` of a chain. Raises RigNotAble for a profile nobody knows."""
+    card = CardProfile(
+        identity=b"CB%04d" % number,
+        ta1=given.ta1,
+        mtu=given.mtu,
+        card_time_ns=given.card_time.ns,
+        applications=STANDARD,
+        hop=name != PLAIN,
+    )
+    if name in (REFERENCE, PLAIN):
+        return card
+    if name in MEMORY:
+        return card.with_memory(name)
+    raise RigNotAble(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
+
+
+@dataclass(slots=True)
+class Place:
+    """One place of a chain: the card, and the terminal side that the card before it (or the host) has towards it."""
+
+    card: Card
+    reader: SoftwareReader
+    cutter: Cutting
+    port: TerminalPort
+
+
+class SoftwareChain:
+    """Cards in a row. ``remove`` and ``insert`` are the hands."""
+
+    def __init__(self, engine: Engine, given: Given, poll: PollPlan, detects: bool, sink: Sink) -> None:
+        self.places: list[Place] = []
+        for number in range(1, given.cards + 1):
+            reader = SoftwareReader(engine, given.clock_hz, given.ta1, detects=detects)
+            cutter = Cutting(reader, engine, engine.timebase.nanoseconds(CUT_SILENCE_NS))
+            port = Recorded(cutter, number, sink)
+            card = Card(engine, profile_named(given.profile, given, number), poll, sink)
+            reader.insert(card.contacts)
+            if self.places:
+                self.places[-1].card.attach_io2(port, number)
+            self.places.append(Place(card, reader, cutter, port))
+
+    @property
+    def cards(self) -> list[Card]:
+        return [place.card for place in self.places]
+
+    def remove(self, number: int) -> None:
+        """Take card ``number`` off its hop."""
+        self.places[number - 1].reader.remove()
+
+    def insert(self, number: int) -> None:
+        """Put card ``number`` back."""
+        place = self.places[number - 1]
+        place.reader.insert(place.card.contacts)
