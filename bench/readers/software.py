@@ -163,7 +163,7 @@ class SoftwareReader:
             return
         if self.engine.now >= terminal.deadline:
             self._ended(terminal.expire(self.engine.now))
-        if self._done is not None and self._watch is None:
+        else:
             self._watch = self.engine.at(terminal.deadline, self._look)
 
     # -- answer to reset, PPS ------------------------------------------------------------------------------------------------
