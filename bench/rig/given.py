@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bench.engine import Timebase
 from bench.files.models import FileModel
 from bench.files.units import Count, Duration, Line, Span, Ta1, Truth
 
@@ -19,7 +18,7 @@ class Given(FileModel):
     cards: Annotated[Count, Field(le=254, description="cards in the chain, from the host outward")] = 1
     ta1: Annotated[Ta1, Field(description="F and D to negotiate, coded as TA1")] = 0x11
     clock_hz: Annotated[Count, Field(description="card clock in Hz", le=20_000_000)] = DEFAULT_CLOCK_HZ
-    mtu: Annotated[Count, Field(description="largest packet in bytes", ge=16, le=1500)] = 256
+    mtu: Annotated[Count, Field(description="largest packet in bytes", ge=32, le=1500)] = 256
     stack: Annotated[Literal["channel"], Field(description="the stack the card carries")] = "channel"
     protocol: Annotated[Literal["T=0", "T=1"], Field(description="transmission protocol")] = "T=0"
     profile: Annotated[Line, Field(description="profile of the reference card (memory, channels, applications)")] = (
@@ -36,10 +35,6 @@ class Given(FileModel):
         """Every condition that holds, as text with its unit: what reports show and draw against."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {name: str(value) for name, value in values.items()}
-
-    def timebase(self) -> Timebase:
-        """The point's timebase: its clock's cycles, tenths of an etu and nanoseconds are whole ticks."""
-        return Timebase.for_clocks(self.clock_hz)
 
 
 class Needs(FileModel):

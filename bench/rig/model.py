@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
+from bench.engine import Timebase
 from bench.files.models import FileModel, expected
 from bench.files.units import Count, HexBytes, Line, Number
+from bench.rig.given import Given
 
 
 def _name(value: object) -> str:
@@ -121,6 +123,11 @@ class RigModel(FileModel):
     def real(self) -> bool:
         """Whether the rig runs in real time, on a driver that is not ours: only a scenario's `real` points run there."""
         return self.reader.kind is not ReaderKind.SOFTWARE
+
+    def timebase(self, given: Given) -> Timebase:
+        """The timebase of a point on this rig: cycles and tenths of an etu of its clocks, and nanoseconds, are whole ticks."""
+        own = () if self.reader.clock_hz is None else (self.reader.clock_hz,)
+        return Timebase.for_clocks(given.clock_hz, *own)
 
     @model_validator(mode="after")
     def _has_cards(self) -> "RigModel":
