@@ -1,0 +1,114 @@
+"""``cardbench run``: a thin front to pytest."""
+
+import sys
+from pathlib import Path
+
+import click
+
+WRONG_INPUT, NOT_JUDGED = 2, 3
+DEFAULT_PATH = "scenarios"
+
+
+@click.command("run")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--rig", metavar="FILE", help="The rig file.  [default: rigs/default.yaml, else one software chain]")
+@click.option("--rig-name", metavar="NAME", help="Which rig of the file.  [default: the first]")
+@click.option(
+    "--seed", type=int, metavar="N", help="Seed of the run; the same seed gives the same records.  [default: 1]"
+)
+@click.option("--out", default="results", show_default=True, metavar="DIR", help="Where the run is recorded.")
+@click.option("--full", is_flag=True, help="Run the full sweeps (full:) instead of the ordinary ones.")
+@click.option("--resume", is_flag=True, help="Take up the newest unfinished run below --out; finished points stay.")
+@click.option(
+    "-k", "expression", metavar="EXPR", help="Only points whose name matches, as in pytest: 'ta1-96 and not mtu-64'."
+)
+@click.option("-n", "jobs", metavar="N", help="Run on N workers (a number or auto).")
+@click.option("-x", "stop", is_flag=True, help="Stop at the first point that fails.")
+@click.option("--list", "only_list", is_flag=True, help="List the points, run nothing.")
+@click.option(
+    "--payloads",
+    type=click.Choice(["first", "full", "failures", "off"]),
+    default="first",
+    show_default=True,
+    help="Payload bytes to keep: all of each scenario's first point and the last of failures; all; the last of failures; none.",
+)
+@click.option("--alluredir", metavar="DIR", help="Write Allure results there as well.")
+@click.option("--junitxml", metavar="FILE", help="Write a JUnit file as well.")
+def run_command(
+    paths: tuple[str, ...],
+    rig: str | None,
+    rig_name: str | None,
+    seed: int | None,
+    out: str,
+    full: bool,
+    resume: bool,
+    expression: str | None,
+    jobs: str | None,
+    stop: bool,
+    only_list: bool,
+    payloads: str,
+    alluredir: str | None,
+    junitxml: str | None,
+) -> None:
+    """Run scenarios on a rig, print the verdict of each and make the report.
+
+    PATH is a scenario file, a folder of them, or one point (FILE::NAME[POINT]); by default the folder scenarios. Every
+    combination of a scenario's sweep is a point with a verdict of its own: pass, marginal, fail (the card), inconclusive,
+    not applicable (the reason is given), or error (the bench, a reader or the network; never counted against the card).
+
+    With a rig file that names a real reader, the points listed under real: run, in real time.
+
+    The run is recorded below --out: journals while it runs (a killed run loses nothing that was finished, see --resume),
+    Parquet tables, a capture for Wireshark and report.html when it ends. `pytest scenarios` does the same with pytest's
+    own output, and takes --rig, --run-seed, --out, --resume and --full as well.
+
+    \b
+    Examples:
+      cardbench run
+      cardbench run scenarios/baud-rate/throughput.yaml -k ta1-96
+      cardbench run 'scenarios/baud-rate/throughput.yaml::throughput[ta1-96-mtu-256]'
+      cardbench run --rig rigs/pcsc-vpcd.yaml --out nightly
+      cardbench run --resume
+
+    \b
+    Exit status: 0 all well; 1 the card failed; 2 wrong use, or a mistake in a file (printed as FILE:LINE:COLUMN: what was
+    found; what was expected); 3 the bench, a reader or the network failed, a point stayed inconclusive, or nothing was
+    judged. Where several hold, 2 before 1 before 3.
+    """
+    from bench.rig.loader import load_rig_file
+
+    chosen = paths or (DEFAULT_PATH,)
+    for path in chosen:
+        if not Path(path.split("::")[0]).exists():
+            hint = "name a scenario file or a folder of them" if paths else "go where your scenarios are, or name them"
+            raise click.UsageError(f"there is no {path!r} here: {hint}")
+    if rig is not None:
+        load_rig_file(Path(rig))
+    options: dict[str, str | None] = {
+        "--rig": rig,
+        "--rig-name": rig_name,
+        "--run-seed": None if seed is None else str(seed),
+        "--out": out,
+        "-k": expression,
+        "-n": jobs,
+        "--payloads": payloads,
+        "--alluredir": alluredir,
+        "--junitxml": junitxml,
+    }
+    flags = {"--full": full, "--resume": resume, "-x": stop, "--collect-only": only_list}
+    arguments = ["--cardbench"]
+    arguments += [part for name, value in options.items() if value is not None for part in (name, value)]
+    arguments += [name for name, given in flags.items() if given]
+    sys.exit(_status(_pytest([*arguments, *chosen])))
+
+
+def _pytest(arguments: list[str]) -> int:
+    # pytest takes a third of a second to import; the other commands do not pay it.
+    import pytest
+
+    return int(pytest.main(arguments))
+
+
+def _status(of_pytest: int) -> int:
+    """pytest's own statuses that no verdict stands behind: 4 is wrong use, 5 that nothing was collected."""
+    return {4: WRONG_INPUT, 5: NOT_JUDGED}.get(of_pytest, of_pytest)

@@ -1,0 +1,25 @@
+"""``cardbench schema``: what editors check scenario and rig files with."""
+
+import json
+
+import click
+
+
+@click.command("schema")
+@click.option("--rig", is_flag=True, help="The schema of rig files instead of scenario files.")
+def schema_command(rig: bool) -> None:
+    """Print the JSON Schema of scenario files, with every step that is installed.
+
+    Editors that speak YAML complete and check files with it. In a file's first line, for example:
+
+    \b
+      # yaml-language-server: $schema=../../scenario.schema.json
+
+    \b
+    Examples:
+      cardbench schema > scenario.schema.json
+      cardbench schema --rig > rig.schema.json
+    """
+    from bench.scenario.schema import rig_schema, scenario_schema
+
+    click.echo(json.dumps(rig_schema() if rig else scenario_schema(), indent=2, ensure_ascii=False))

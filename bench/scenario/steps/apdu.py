@@ -1,0 +1,65 @@
+"""The ordinary execution model: one APDU and its answer."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from bench.hop.terminal_link import ApduOutcome
+from bench.iso7816.apdu import CommandApdu, explain_sw, parse_command
+from bench.iso7816.errors import ApduError
+from bench.scenario.context import StepContext
+from bench.scenario.errors import BenchFault
+from bench.scenario.step import Measure, Step
+from bench.scenario.steps.support import milliseconds, wait
+from bench.scenario.units import Duration, HexBytes, Size, Span, StatusWord
+
+
+class Transmit(Step):
+    """Sends one APDU to the first card and holds what comes back. ``echo`` sends that many random bytes with the reference card's ECHO instead.
+
+    Example:
+        - transmit: {apdu: 00 A4 00 0C 02 2F E2, sw: "9000"}
+          measure:
+            apdu_time: {at_most: 1000, unit: ms}
+    """
+
+    verb: ClassVar[str] = "transmit"
+    measures: ClassVar = {"apdu_time": Measure("ms", "from the command to the whole answer")}
+
+    apdu: Annotated[HexBytes | None, Field(description="the command")] = None
+    echo: Annotated[Size | None, Field(description="instead of a command: an ECHO of so much, case 4")] = None
+    sw: Annotated[StatusWord, Field(description="the status word it must answer")] = 0x9000
+    data: Annotated[HexBytes | None, Field(description="the data it must answer")] = None
+    within: Annotated[Duration, Field(description="how long it may take")] = Span(120 * 10**9)
+
+    def run(self, context: StepContext) -> None:
+        command = self._command(context)
+        outcomes: list[ApduOutcome] = []
+        context.engine.call(lambda: context.rig.host.apdu(command, outcomes.append))
+        wait(context, lambda: bool(outcomes), self.within)
+        if not outcomes:
+            context.fail(f"no answer to {command.header.hex(' ').upper()} within {self.within}")
+        outcome = outcomes[0]
+        if outcome.response is None:
+            context.fail(f"no answer to {command.header.hex(' ').upper()}: {outcome.error}")
+        context.measured("apdu_time", milliseconds(context, outcome.end - outcome.start))
+        response = outcome.response
+        if response.sw != self.sw:
+            context.fail(
+                f"{command.header.hex(' ').upper()} was answered {response.sw:04X} ({explain_sw(response.sw)}), expected {self.sw:04X}"
+            )
+        wanted = command.data if self.echo is not None else self.data
+        if wanted is not None and response.data != wanted:
+            context.fail(
+                f"{command.header.hex(' ').upper()} was answered with {len(response.data)} bytes that are not the {len(wanted)} expected"
+            )
+
+    def _command(self, context: StepContext) -> CommandApdu:
+        if self.echo is not None:
+            return CommandApdu(0xA0, 0xEC, 0, 0, context.random.randbytes(self.echo), max(1, self.echo))
+        if self.apdu is None:
+            raise BenchFault("transmit needs 'apdu' or 'echo'")
+        try:
+            return parse_command(self.apdu)
+        except ApduError as error:
+            raise BenchFault(f"transmit: {error}") from error

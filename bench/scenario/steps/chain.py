@@ -1,0 +1,138 @@
+"""The chain: numbering, coming and going."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from bench.observe import LinkChange, Observation
+from bench.rig.build import Rig
+from bench.rig.software import SoftwareChain
+from bench.scenario.context import StepContext
+from bench.scenario.errors import NotApplicable
+from bench.scenario.step import Measure, Step
+from bench.scenario.steps.support import Watch, milliseconds, wait
+from bench.scenario.units import Count, Duration, Span
+
+
+class AssignAddresses(Step):
+    """Waits until every card of the chain has its number, and holds that the numbers are right.
+
+    Numbers run from 1 without a gap, no identity appears twice, and MTUs never grow outward.
+
+    Example:
+        - assign_addresses: {within: 10 s}
+          measure:
+            numbering_time: {at_most: 5000, unit: ms}
+    """
+
+    verb: ClassVar[str] = "assign_addresses"
+    measures: ClassVar = {
+        "numbering_time": Measure("ms", "from the beginning of the step until the last card reported"),
+        "cards": Measure("cards", "how many reported"),
+    }
+
+    within: Annotated[Duration, Field(description="how long the whole chain may take")] = Span(60 * 10**9)
+    cards: Annotated[Count | None, Field(description="how many cards; those of `given` where it is not said")] = None
+
+    def run(self, context: StepContext) -> None:
+        host = context.rig.host
+        wanted = self.cards if self.cards is not None else context.point.given.cards
+        begun = context.engine.now
+        wait(context, lambda: len(host.cards) >= wanted, self.within)
+        cards = context.engine.call(lambda: host.cards)
+        if len(cards) < wanted:
+            context.fail(
+                f"{len(cards)} of {wanted} cards reported within {self.within} (numbers {sorted(cards)}); {host.link.last_error or 'hop up'}"
+            )
+        context.measured("numbering_time", milliseconds(context, context.engine.now - begun))
+        context.measured("cards", len(cards))
+        if list(cards) != list(range(1, wanted + 1)):
+            context.fail(f"cards are numbered {list(cards)}, expected 1 to {wanted}")
+        identities = [facts.identity for facts in cards.values() if facts.identity]
+        if len(set(identities)) != len(identities):
+            context.fail("two cards report the same identity")
+        mtu = context.point.given.mtu
+        for number, facts in cards.items():
+            if facts.mtu > mtu:
+                context.fail(f"card {number} reports an MTU of {facts.mtu}, where {mtu} holds before it")
+            mtu = facts.mtu
+
+
+class RemoveCard(Step):
+    """Takes a card off the chain, and measures when each side of its hop knows.
+
+    Example:
+        - remove_card: {card: 3}
+          measure:
+            noticed: {at_most: 2, unit: polls}
+    """
+
+    verb: ClassVar[str] = "remove_card"
+    measures: ClassVar = {
+        "noticed": Measure("polls", "poll attempts the terminal side needed until it knew (each side of the hop)"),
+        "noticed_time": Measure("ms", "from the removal until the side knew"),
+    }
+
+    card: Annotated[Count, Field(description="which card, by its number")]
+    within: Annotated[Duration, Field(description="how long it may take until both sides know")] = Span(30 * 10**9)
+
+    def run(self, context: StepContext) -> None:
+        chain = _hands(context.rig, self.card)
+        _change(context, self.card, False, self.within, lambda: chain.remove(self.card))
+        missing = context.engine.call(lambda: sorted(context.rig.host.cards))
+        wait(context, lambda: all(number < self.card for number in context.rig.host.cards), self.within)
+        left = context.engine.call(lambda: sorted(context.rig.host.cards))
+        if any(number >= self.card for number in left):
+            context.fail(f"card {self.card} is gone, the host still lists {left} (before: {missing})")
+
+
+class InsertCard(Step):
+    """Puts a card back, and measures when each side of its hop knows.
+
+    Example:
+        - insert_card: {card: 3}
+    """
+
+    verb: ClassVar[str] = "insert_card"
+    measures: ClassVar = {
+        "noticed": Measure("polls", "poll attempts (looks for a card) until the side knew"),
+        "noticed_time": Measure("ms", "from the insertion until the side knew"),
+    }
+
+    card: Annotated[Count, Field(description="which card, by its number")]
+    within: Annotated[Duration, Field(description="how long it may take until both sides know")] = Span(30 * 10**9)
+
+    def run(self, context: StepContext) -> None:
+        chain = _hands(context.rig, self.card)
+        _change(context, self.card, True, self.within, lambda: chain.insert(self.card))
+
+
+def _hands(rig: Rig, card: int) -> SoftwareChain:
+    if rig.chain is None:
+        raise NotApplicable("nobody and nothing here can move a card")
+    if card > len(rig.chain.places):
+        raise NotApplicable(f"the chain has {len(rig.chain.places)} cards, not {card}")
+    return rig.chain
+
+
+def _change(context: StepContext, card: int, up: bool, within: Span, act: object) -> None:
+    def wanted(observation: Observation) -> bool:
+        return isinstance(observation, LinkChange) and observation.hop == card and observation.up is up
+
+    assert callable(act)
+    with Watch(context, wanted) as watch:
+        counter = context.rig.chain
+        assert counter is not None
+        begun = context.engine.now
+        polls = counter.places[card - 1].cutter.attempts
+        context.engine.call(act)
+        sides = {"terminal", "card"}
+        wait(context, lambda: {seen.side for seen in watch.seen if isinstance(seen, LinkChange)} >= sides, within)
+        used = counter.places[card - 1].cutter.attempts - polls
+    known = {seen.side: seen for seen in watch.seen if isinstance(seen, LinkChange)}
+    for side in ("terminal", "card"):
+        change = known.get(side)
+        if change is None:
+            context.fail(f"the {side} side of hop {card} did not notice within {within}")
+        context.measured("noticed_time", milliseconds(context, change.time_ticks - begun), detail=side)
+    context.measured("noticed", used)
