@@ -95,10 +95,17 @@ class Cutting(Wrapper):
         self.cut_answers: set[int] = set()
         """Which exchanges the card makes and the terminal does not hear of."""
         self.count = 0
+        self.attempts = 0
+        """Exchanges and power-ups tried so far: how often this side asked whether anybody is there."""
+
+    def power_up(self, done: Callable[[PowerUp], None]) -> None:
+        self.attempts += 1
+        self.port.power_up(done)
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         index = self.count
         self.count += 1
+        self.attempts += 1
         if index in self.cut_commands:
             start = self.engine.now
             self.engine.after(self.silence, lambda: done(Answer(b"", start, self.engine.now, error="mute")))

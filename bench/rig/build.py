@@ -1,16 +1,29 @@
 """From a rig file to a rig that runs: engine, reader, cards, host."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bench.engine import Engine, MonotonicEngine, VirtualEngine
 from bench.hop.link import PollPlan
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
-from bench.observe import Sink
+from bench.observe import Observation, Sink
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import ReaderKind, RigModel
 from bench.rig.software import PLAIN, SoftwareChain
+
+
+class Tap:
+    """Lets steps listen to what is observed, beside the records."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.listeners: list[Callable[[Observation], None]] = []
+
+    def emit(self, observation: Observation, /) -> None:
+        self.sink.emit(observation)
+        for listener in self.listeners:
+            listener(observation)
 
 
 class Rig:
@@ -24,6 +37,7 @@ class Rig:
         declares: Mapping[str, object],
         given: Given,
         chain: SoftwareChain | None,
+        tap: Tap,
     ) -> None:
         self.engine = engine
         self.host = host
@@ -31,6 +45,7 @@ class Rig:
         self.declares = declares
         self.given = given
         self.chain = chain
+        self.tap = tap
 
     def close(self) -> None:
         """Power down and let go of everything."""
@@ -69,10 +84,11 @@ def poll_plan(model: RigModel, given: Given, engine: Engine) -> PollPlan:
 def _software(model: RigModel, given: Given, sink: Sink) -> Rig:
     engine = VirtualEngine(model.timebase(given))
     poll = poll_plan(model, given, engine)
-    chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", sink)
+    tap = Tap(sink)
+    chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", tap)
     uplink = InProcessUplink()
     hop = given.profile != PLAIN
-    host = Host(engine, chain.places[0].port, uplink, HostSettings(given.mtu, poll), sink, hop=hop)
+    host = Host(engine, chain.places[0].port, uplink, HostSettings(given.mtu, poll), tap, hop=hop)
     profile = chain.cards[0].profile
     declares: dict[str, object] = {
         "protocol": ("T=0",),
@@ -87,4 +103,4 @@ def _software(model: RigModel, given: Given, sink: Sink) -> Rig:
     if hop:
         declares["stack"] = ("channel",)
         declares["channels"] = profile.channels
-    return Rig(engine, host, uplink, declares, given, chain)
+    return Rig(engine, host, uplink, declares, given, chain, tap)

@@ -1,0 +1,44 @@
+"""Latency: small messages there and back, alone or beside bulk."""
+
+from statistics import median
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from bench.scenario.context import StepContext
+from bench.scenario.step import Measure, Step
+from bench.scenario.steps.support import dial_service, exchange, milliseconds
+from bench.scenario.units import Count, Duration, Size, Span, Whole
+
+
+class RoundTrips(Step):
+    """Sends small messages to a card's echo, one after the other on a channel of its own, and measures until each is back.
+
+    Example:
+        - round_trips: {card: 4, count: 20, size: 16 B}
+          measure:
+            round_trip: {at_most: 400, unit: ms}
+    """
+
+    verb: ClassVar[str] = "round_trips"
+    measures: ClassVar = {
+        "round_trip": Measure("ms", "median"),
+        "round_trip_longest": Measure("ms", "longest"),
+    }
+
+    card: Annotated[Count, Field(description="the card")] = 1
+    via: Annotated[Whole, Field(description="the card whose application is the client; 0: a program outside")] = 0
+    count: Annotated[Count, Field(description="how many")] = 10
+    size: Annotated[Size, Field(description="length of each message")] = 16
+    every: Annotated[Duration, Field(description="pause between two")] = Span(0)
+
+    def run(self, context: StepContext) -> None:
+        socket = dial_service(context, "echo", self.card, self.via)
+        times: list[float] = []
+        for _ in range(self.count):
+            times.append(milliseconds(context, exchange(context, socket, context.random.randbytes(self.size))))
+            if self.every.ns:
+                context.engine.wait(lambda: False, self.every.ticks(context.engine.timebase))
+        context.engine.call(socket.close)
+        context.measured("round_trip", median(times))
+        context.measured("round_trip_longest", max(times))

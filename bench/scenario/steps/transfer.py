@@ -1,0 +1,319 @@
+"""Bulk transfer over the open channels: how fast, how fair, how intact."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.card.applications.streams import pattern
+from bench.channels.limit import shortest
+from bench.channels.message import HEADER_LENGTH, MessageType
+from bench.hop.limit import T0Limit
+from bench.host.peers import PeerSocket
+from bench.iso7816.line import etu_ticks
+from bench.iso7816.rates import GUARD_ETU, Rate
+from bench.observe import Direction, Exchange, Observation, Packet
+from bench.scenario.context import StepContext
+from bench.scenario.errors import BenchFault, NotApplicable
+from bench.scenario.judge import PERCENT_OF_LIMIT
+from bench.scenario.step import Measure, Step
+from bench.scenario.steps.support import Watch, milliseconds, opened_channels, wait
+from bench.scenario.units import Duration, Size, Truth, Whole
+
+WINDOW_MESSAGES = 10
+"""Messages a channel has, on average, in the window over which fairness is taken."""
+KEEP_AHEAD = 4096
+"""Bytes of the pattern written ahead to a channel that is kept backlogged with an echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One DATA message crossing the first hop."""
+
+    time: int
+    direction: Direction
+    channel: bytes
+    """What tells channels apart: destination, source and number."""
+    length: int
+    """Bytes of the packet."""
+
+
+class Transfer(Step):
+    """Moves data over every open channel, all of them backlogged, for a time or up to a size, and measures what crossed the first hop.
+
+    The direction follows from the service: ``discard`` takes (down), ``chargen`` gives (up), ``echo`` does both. What comes back is compared
+    with the pattern that was sent, byte for byte.
+
+    Example:
+        - open_channels: {count: 8, to: echo}
+        - transfer: {for: 60 s, direction: echo}
+          measure:
+            fairness: {at_least: 0.98, marginal: 0.99, unit: jain}
+            goodput: {at_least: 90, unit: percent_of_limit}
+    """
+
+    verb: ClassVar[str] = "transfer"
+    measures: ClassVar = {
+        "goodput": Measure(
+            PERCENT_OF_LIMIT, "payload per second over what the shortest legal sequence of exchanges would carry"
+        ),
+        "goodput_rate": Measure("B/s", "payload per second on the first hop, both directions together"),
+        "raw_share": Measure(
+            "percent_of_wire", "payload per second over what back-to-back ENVELOPEs of 255 bytes carry"
+        ),
+        "fairness": Measure(
+            "jain", "worst Jain index over sliding windows of 10 messages a channel, each direction by itself"
+        ),
+        "longest_gap": Measure("ms", "longest time between two messages of one channel"),
+        "share": Measure("percent", "one channel's part of the payload"),
+        "exchange_error": Measure(
+            "ns", "largest difference of a hop exchange's time on the wire from the time its characters must take"
+        ),
+    }
+
+    duration: Annotated[Duration | None, Field(alias="for", description="how long to keep all channels backlogged")] = (
+        None
+    )
+    size: Annotated[Size | None, Field(description="instead of a time: how much each channel moves")] = None
+    direction: Annotated[
+        Literal["down", "up", "echo"], Field(description="to the card, from the card, or there and back")
+    ] = "echo"
+    backlogged: Annotated[Literal["all"], Field(description="which channels always have something to send")] = "all"
+    verify: Annotated[Truth, Field(description="compare what arrives with the pattern")] = True
+    silent: Annotated[Whole, Field(description="how many of the open channels, from the last one on, stay silent")] = 0
+
+    def run(self, context: StepContext) -> None:
+        sockets = opened_channels(context)
+        sockets = sockets[: len(sockets) - self.silent]
+        if not sockets:
+            raise BenchFault("transfer needs open channels: put an open_channels step before it")
+        if (self.duration is None) == (self.size is None):
+            raise BenchFault("transfer takes either 'for' or 'size'")
+        flows = [_Flow(socket, self.direction, self.size) for socket in sockets]
+        with Watch(context, _of_interest) as watch:
+            context.engine.call(lambda: _each(flow.start for flow in flows))
+            if self.duration is not None:
+                context.engine.wait(
+                    lambda: any(flow.broken for flow in flows), self.duration.ticks(context.engine.timebase)
+                )
+            else:
+                wait(context, lambda: all(flow.done for flow in flows) or any(flow.broken for flow in flows))
+            context.engine.call(lambda: _each(flow.stop for flow in flows))
+        for index, flow in enumerate(flows, 1):
+            if flow.broken:
+                context.fail(f"channel {index}: {flow.broken}")
+            if self.size is not None and not flow.done:
+                context.fail(f"channel {index} moved {flow.moved} of {self.size} bytes")
+        samples = [sample for seen in watch.seen if isinstance(seen, Packet) and (sample := _sample(seen)) is not None]
+        exchanges = [seen for seen in watch.seen if isinstance(seen, Exchange)]
+        self._measure(context, samples, exchanges)
+
+    # -- measuring -----------------------------------------------------------------------------------------------------
+
+    def _measure(self, context: StepContext, samples: list[Sample], exchanges: list[Exchange]) -> None:
+        counted = [
+            s
+            for s in samples
+            if (s.direction is Direction.OUT) == (self.direction == "down") or self.direction == "echo"
+        ]
+        if len(counted) < 3:
+            context.fail(f"only {len(counted)} messages crossed the first hop")
+        first, last = counted[0].time, counted[-1].time
+        span = last - first
+        payload = sum(sample.length - HEADER_LENGTH for sample in counted[1:])
+        rate = payload * context.engine.timebase.hz / span
+        context.measured("goodput_rate", rate)
+        self._shares(context, counted)
+        limit = _limit(context, exchanges)
+        if limit is not None:
+            window_card, window_host = _windows(context)
+            best = shortest(
+                limit,
+                _lengths(counted[1:], Direction.OUT),
+                _lengths(counted[1:], Direction.IN),
+                window_card,
+                window_host,
+            )
+            context.measured("goodput", 100.0 * best / span)
+            whole = 254 * context.engine.timebase.hz / limit.envelope(255)
+            context.measured("raw_share", 100.0 * rate / whole)
+            context.measured("exchange_error", _exchange_error(context, limit, exchanges))
+        elif self.measure.keys() & {"goodput", "raw_share", "exchange_error"}:
+            raise NotApplicable("this reader shows neither the rate nor the clock: there is no limit to compare with")
+
+    def _shares(self, context: StepContext, counted: list[Sample]) -> None:
+        directions = (
+            [Direction.IN]
+            if self.direction == "up"
+            else [Direction.OUT]
+            if self.direction == "down"
+            else [Direction.OUT, Direction.IN]
+        )
+        worst = 1.0
+        longest = 0
+        for direction in directions:
+            mine = [sample for sample in counted if sample.direction is direction]
+            totals = Counter[bytes]()
+            for sample in mine:
+                totals[sample.channel] += sample.length - HEADER_LENGTH
+            everything = sum(totals.values()) or 1
+            for number, channel in enumerate(sorted(totals), 1):
+                context.measured("share", 100.0 * totals[channel] / everything, detail=f"{direction} {number}")
+            worst = min(worst, worst_jain(mine, len(totals)))
+            longest = max(longest, _longest_gap(mine))
+        context.measured("fairness", worst)
+        context.measured("longest_gap", milliseconds(context, longest))
+
+
+class _Flow:
+    """One channel kept busy from outside."""
+
+    def __init__(self, socket: PeerSocket, direction: str, size: int | None) -> None:
+        self.socket = socket
+        self.direction = direction
+        self.size = size
+        self.sent = 0
+        self.received = 0
+        self.broken = ""
+
+    @property
+    def moved(self) -> int:
+        return self.sent if self.direction == "down" else self.received
+
+    @property
+    def done(self) -> bool:
+        return self.size is not None and self.moved >= self.size
+
+    def start(self) -> None:
+        self.socket.received.clear()
+        self.socket.on_data = self._take
+        self.socket.on_end = self._ended
+        if self.direction != "up":
+            self.socket.source = self._give
+            self.socket.flush()
+
+    def stop(self) -> None:
+        self.socket.on_end = _nothing
+        self.size = self.sent
+        if self.direction == "up":
+            self.socket.on_data = _forget
+
+    def _give(self, count: int) -> bytes:
+        if self.size is not None:
+            count = min(count, self.size - self.sent)
+        data = pattern(self.sent, count)
+        self.sent += count
+        return data
+
+    def _take(self, data: bytes) -> None:
+        if data != pattern(self.received, len(data)) and not self.broken:
+            self.broken = (
+                f"what came is not the pattern, somewhere in the {len(data)} bytes from byte {self.received} on"
+            )
+        self.received += len(data)
+
+    def _ended(self) -> None:
+        if not self.done and not self.broken:
+            self.broken = f"ended after {self.moved} bytes: {self.socket.cause.text if self.socket.cause is not None else 'the other side shut'}"
+
+
+def worst_jain(samples: Sequence[Sample], channels: int) -> float:
+    """The worst Jain index of payload over sliding windows of 10 messages a channel; 1 where fewer messages crossed."""
+    if channels < 2:
+        return 1.0
+    size = WINDOW_MESSAGES * channels
+    inside: deque[Sample] = deque()
+    share: dict[bytes, int] = defaultdict(int)
+    total = squares = 0
+    worst = 1.0
+    for sample in samples:
+        inside.append(sample)
+        for change, each in (
+            ((sample.length, sample), (-inside[0].length, inside[0]))
+            if len(inside) > size
+            else ((sample.length, sample),)
+        ):
+            squares += (share[each.channel] + change) ** 2 - share[each.channel] ** 2
+            share[each.channel] += change
+            total += change
+        if len(inside) > size:
+            inside.popleft()
+        if len(inside) == size:
+            worst = min(worst, total * total / (channels * squares))
+    return worst
+
+
+def _longest_gap(samples: Sequence[Sample]) -> int:
+    last: dict[bytes, int] = {}
+    longest = 0
+    for sample in samples:
+        if sample.channel in last:
+            longest = max(longest, sample.time - last[sample.channel])
+        last[sample.channel] = sample.time
+    if samples:
+        end = samples[-1].time
+        longest = max([longest, *(end - time for time in last.values())])
+    return longest
+
+
+def _of_interest(observation: Observation) -> bool:
+    return isinstance(observation, Packet | Exchange) and observation.hop == 1
+
+
+def _sample(packet: Packet) -> Sample | None:
+    if packet.kind != "channel" or packet.data[0] & 0x1F != MessageType.DATA:
+        return None
+    return Sample(packet.time_ticks, packet.direction, packet.data[1:4], packet.length_bytes)
+
+
+def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[int, list[int]]:
+    """Packet lengths per card-side peer; the two directions of one channel cannot be joined from outside, so all count as one where both flow."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for sample in samples:
+        if sample.direction is direction:
+            found[0].append(sample.length)
+    return found
+
+
+def _windows(context: StepContext) -> tuple[int, int]:
+    chain = context.rig.chain
+    channels = len(opened_channels(context))
+    card = chain.cards[0].profile.window if chain is not None else 8
+    return card * channels, context.rig.host.gateway.window * channels
+
+
+def _limit(context: StepContext, exchanges: Sequence[Exchange]) -> T0Limit | None:
+    port = context.rig.host.link.port
+    if not port.ta1 or not port.clock_hz or not exchanges:
+        return None
+    etu = etu_ticks(Rate(port.ta1), port.clock_hz, context.engine.timebase)
+    card = context.point.given.card_time.ticks(context.engine.timebase)
+    return T0Limit(etu, GUARD_ETU * etu, card)
+
+
+def _exchange_error(context: StepContext, limit: T0Limit, exchanges: Sequence[Exchange]) -> float:
+    """Largest difference between an exchange's duration and the time its characters must take: the turn to the next command is left out."""
+    tail = (
+        6 * limit.etu
+    )  # from the end of SW2's parity bit (10 etu) to the next command's earliest leading edge (16 etu)
+    worst = 0
+    for exchange in exchanges:
+        data_in, data_out = exchange.sent_bytes - 5, exchange.received_bytes - 2
+        best = limit.envelope(data_in) if data_in else limit.fetch(data_out) if data_out else limit.status()
+        worst = max(worst, abs(exchange.duration_ticks + tail - best))
+    return context.engine.timebase.to_ns(worst) * 1.0
+
+
+def _each(actions: Iterable[Callable[[], None]]) -> None:
+    for action in actions:
+        action()
+
+
+def _forget(_data: bytes) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass
