@@ -1,6 +1,7 @@
 """IO#1: the card's contacts. Answers to reset, agrees on a rate (PPS), then speaks T=0; runs apart from everything above (ISO/IEC 7816-3)."""
 
 from collections.abc import Callable
+from functools import partial
 
 from bench.engine import Engine, Timer
 from bench.iso7816.atr import Atr, parse_atr
@@ -32,7 +33,7 @@ class Contacts:
         self._pps = bytearray()
         self._fresh = False
         self._reminder: Timer | None = None
-        self._life = 0
+        self._later: Callable[[Reply], None] = _nobody
 
     @property
     def powered(self) -> bool:
@@ -43,10 +44,10 @@ class Contacts:
         self.reset(now)
 
     def reset(self, now: int) -> None:
-        self._stop()
-        self._life += 1
+        self._cancel()
         self._use(Rate(RATE_DEFAULT))
         self._t0 = T0Card(self.handler, self._timing)
+        self._later = partial(self._answer, self._t0)
         self._fresh = True
         self._pps.clear()
         self.on_reset(True)
@@ -57,11 +58,14 @@ class Contacts:
 
     def power_down(self, now: int) -> None:
         del now
-        self._stop()
-        self._life += 1
+        self._cancel()
         if self._t0 is not None:
             self._t0 = None
             self.on_reset(False)
+
+    def under_way(self) -> bool:
+        """Whether a command has begun and is not answered yet."""
+        return self._t0 is not None and self._t0.under_way(self.engine.now)
 
     def receive(self, burst: Burst) -> None:
         t0 = self._t0
@@ -97,10 +101,9 @@ class Contacts:
         self._timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, self.engine.timebase)
         assert self._timing.etu == etu_ticks(rate, self.clock_hz, self.engine.timebase)
 
-    def _later(self, reply: Reply) -> None:
-        """The answer a command was promised, if that command's life has not ended meanwhile."""
-        t0 = self._t0
-        if t0 is not None and t0.busy:
+    def _answer(self, t0: T0Card, reply: Reply) -> None:
+        """The answer a command was promised, if the card has not been reset meanwhile."""
+        if t0 is self._t0 and t0.busy:
             self._send(t0.complete(reply, self.engine.now))
 
     def _send(self, burst: Burst | None) -> None:
@@ -118,9 +121,6 @@ class Contacts:
         if self._t0 is not None and self._t0.deadline is not None:
             self._send(self._t0.remind())
 
-    def _stop(self) -> None:
-        self._cancel()
-
     def _cancel(self) -> None:
         if self._reminder is not None:
             self._reminder.cancel()
@@ -128,4 +128,8 @@ class Contacts:
 
 
 def _into_the_air(_burst: Burst) -> None:
+    pass
+
+
+def _nobody(_reply: Reply) -> None:
     pass

@@ -65,7 +65,8 @@ class TerminalPort(Protocol):
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
         """Cold reset, answer to reset, and the exchange of parameters that the port was told to make."""
 
-    def power_down(self) -> None: ...
+    def power_down(self) -> None:
+        """VCC off. Whatever is under way is dropped: its ``done`` is never called."""
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         """Carry one command: a TPDU of T=0, or an APDU where the protocol is T=1 or the level is APDU. One at a time."""

@@ -105,6 +105,7 @@ class T0Terminal:
     def receive(self, burst: Burst) -> Burst | T0Outcome | None:
         """The card's burst has been taken."""
         if self._await is _Await.NOTHING:
+            self._last_received = max(self._last_received, burst.last)
             return None  # characters nobody asked for: the next command's guard time still runs from them
         timing = self.timing
         data = burst.data
@@ -217,12 +218,13 @@ class T0Card:
         self._pending_at = 0
 
     def receive(self, burst: Burst, later: Later) -> Burst | None:
-        """The terminal's burst has been taken. A gap of more than the waiting time inside a command means that the terminal gave it up."""
+        """The terminal's burst has been taken. A gap of the waiting time inside a command means that the terminal gave it up.
+
+        The gap runs from the terminal's own last character: a terminal that missed our procedure byte has counted from there, too.
+        """
         if self.busy:
             return None  # the terminal must not speak now; ISO leaves the card free to ignore it
-        if (self._buffer or self._header is not None) and burst.start - max(
-            self._last_in, self._last_out
-        ) > self.timing.waiting_time:
+        if (self._buffer or self._header is not None) and burst.start - self._last_in >= self.timing.waiting_time:
             self._buffer.clear()
             self._header = None
         self._last_in = burst.last
@@ -249,6 +251,13 @@ class T0Card:
             self._buffer.clear()
         self._header = None
         return self._execute(header, data, later)
+
+    def under_way(self, now: int) -> bool:
+        """Whether a command has begun and may yet go on: its data are coming, or its answer is promised."""
+        header = self._header
+        if header is None:
+            return self.busy
+        return now <= self._last_in + self.timing.waiting_time + header[4] * self.timing.pitch_to_card
 
     def complete(self, reply: Reply, now: int) -> Burst:
         """The answer that ``execute`` promised. The status word leaves as soon as the guard time since a NULL lets it."""

@@ -47,7 +47,10 @@ class SoftwareReader:
         self._watch: Timer | None = None
         self._heard = bytearray()
         self._contact = 0
-        """Counts insertions and removals: what was sent before one does not arrive after it."""
+        """Counts insertions, removals and power-downs: what was sent before one does not arrive after it."""
+        self._power_cycle = 0
+        self._arriving: Burst | None = None
+        """The card's last burst: it may have begun and not ended yet."""
 
     # -- hands -------------------------------------------------------------------------------------------------------------
 
@@ -66,6 +69,7 @@ class SoftwareReader:
         """Take the card away: it loses power at once."""
         card, self._card = self._card, None
         self._contact += 1
+        self._arriving = None
         if card is not None:
             card.transmit = _lost
             card.power_down(self.engine.now)
@@ -84,8 +88,10 @@ class SoftwareReader:
         self.ta1 = RATE_DEFAULT
         self._heard.clear()
         contact = self._contact
+        self._power_cycle += 1
+        cycle = self._power_cycle
         low = self._cycles(RESET_LOW_MIN_CYCLES)
-        self.engine.after(low, lambda: self._reset_released(contact))
+        self.engine.after(low, lambda: self._reset_released(contact) if cycle == self._power_cycle else None)
 
     def power_down(self) -> None:
         if self._watch is not None:
@@ -95,6 +101,8 @@ class SoftwareReader:
             self._card.power_down(self.engine.now)
         self._powered = False
         self._contact += 1
+        self._power_cycle += 1
+        self._arriving = None
         self._done = None
         self._power_done = None
 
@@ -120,9 +128,11 @@ class SoftwareReader:
 
     def _from_card(self, burst: Burst) -> None:
         contact = self._contact
+        self._arriving = burst
         self.engine.at(burst.taken, lambda: self._received(burst) if contact == self._contact else None)
 
     def _received(self, burst: Burst) -> None:
+        self._arriving = None
         if self._power_done is not None:
             self._starting(burst)
             return
@@ -160,6 +170,11 @@ class SoftwareReader:
         self._watch = None
         terminal = self._terminal
         if terminal is None or self._done is None:
+            return
+        arriving = self._arriving
+        if arriving is not None and arriving.start <= terminal.deadline:
+            # the waiting time runs between leading edges: a burst that has begun in time is heard to its end
+            self._watch = self.engine.at(arriving.taken, self._look)
             return
         if self.engine.now >= terminal.deadline:
             self._ended(terminal.expire(self.engine.now))

@@ -97,22 +97,33 @@ class Cutting(Wrapper):
         self.count = 0
         self.attempts = 0
         """Exchanges and power-ups tried so far: how often this side asked whether anybody is there."""
+        self._power_cycle = 0
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
         self.attempts += 1
+        self._power_cycle += 1
         self.port.power_up(done)
+
+    def power_down(self) -> None:
+        self._power_cycle += 1
+        self.port.power_down()
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         index = self.count
         self.count += 1
         self.attempts += 1
         if index in self.cut_commands:
-            start = self.engine.now
-            self.engine.after(self.silence, lambda: done(Answer(b"", start, self.engine.now, error="mute")))
+            self._silence(self.engine.now, done)
         elif index in self.cut_answers:
-            self.port.submit(command, lambda answer: self._swallow(answer, done))
+            self.port.submit(command, lambda answer: self._silence(answer.start, done))
         else:
             self.port.submit(command, done)
 
-    def _swallow(self, answer: Answer, done: Callable[[Answer], None]) -> None:
-        self.engine.after(self.silence, lambda: done(Answer(b"", answer.start, self.engine.now, error="mute")))
+    def _silence(self, start: int, done: Callable[[Answer], None]) -> None:
+        cycle = self._power_cycle
+
+        def noticed() -> None:
+            if cycle == self._power_cycle:
+                done(Answer(b"", start, self.engine.now, error="mute"))
+
+        self.engine.after(self.silence, noticed)
