@@ -106,7 +106,7 @@ class HopCard:
 
     def _acknowledge(self, p1: int) -> None:
         current = self.cutter.current
-        if self._given and current and (p1 & EXPECT) != (1 if current[0] & TOGGLE else 0):
+        if p1 & SEQUENCED and self._given and current and (p1 & EXPECT) != (1 if current[0] & TOGGLE else 0):
             self.cutter.taken()
             self._given = False
 

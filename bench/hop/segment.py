@@ -70,6 +70,8 @@ def decode_segment(data: bytes) -> Segment:
     kind = KINDS.get(header & 0x0F)
     if kind is None:
         raise SegmentError(f"segment header {header:02X}: kind {header & 0x0F} is not assigned")
+    if header & RESERVED:
+        raise SegmentError(f"segment header {header:02X}: b5 is reserved and must be 0")
     return Segment(bool(header & FIRST), bool(header & LAST), 1 if header & TOGGLE else 0, kind, data[1:])
 
 

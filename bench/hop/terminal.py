@@ -76,6 +76,11 @@ class HopTerminal:
         self._repeat = False
 
     @property
+    def in_exchange(self) -> bool:
+        """Whether the exchange is not over: a repetition, or the fetch of what was just announced, comes next (1.6)."""
+        return self._repeat or (self._must_fetch and self._announced is not None and self.has_room())
+
+    @property
     def attempts(self) -> int:
         """Failed attempts at the command under way."""
         return self._attempts
@@ -108,7 +113,7 @@ class HopTerminal:
             self._must_fetch = False
             command = envelope(cutter.current, self.joiner.expect, self.explicit, self.hop_class)
             return command + b"\x00" if self.inline else command
-        if room and now >= self._poll_due:
+        if now >= self._poll_due:  # without room, too: the card must hear that somebody is there
             self._last = _Last.POLL
             return get_response(0, self.joiner.expect, self.explicit, self.hop_class)
         self.deadline = self._poll_due
@@ -134,6 +139,8 @@ class HopTerminal:
             if sw1 != 0x61 and not (sw1 == 0x90 and sw2 == 0):
                 raise HopDownError("bad protocol", f"a segment with status word {sw1:02X}{sw2:02X}")
             self._fetched_last = True
+            if not self.has_room():
+                return None  # not taken, so not acknowledged: the card gives it again
             self._poll_due = now  # more may follow what just came
             return self._segment(response[:-2])
         self._fetched_last = False
