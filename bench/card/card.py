@@ -51,6 +51,7 @@ class Card:
         self.threads = Threads(engine, self._crashed)
         self.io = Communication(self.node, profile.window)
         self.contacts = Contacts(engine, profile.atr, profile.atr_delay_cycles, self, self._reset)
+        self.io1.under_way = self.contacts.under_way
         self._card_time = engine.timebase.nanoseconds(profile.card_time_ns)
         self._powered = False
 
@@ -79,6 +80,7 @@ class Card:
             le = None if header[1] == INS_ENVELOPE else header[4] or 256
             answer = self.io1.hop_command(header, data, le, False)
             return Reply(answer.data, answer.sw, ticks)
+        self.io1.heard()
         if self.io1.machine.announced:
             if header[1] == INS_GET_RESPONSE and header[0] & 0xF0 == 0 and header[2] == 0:
                 answer = self.io1.machine.plain_fetch(header[4] or 256, False)
@@ -107,6 +109,7 @@ class Card:
         if self._is_hop(header):
             answer = self.io1.hop_command(header, parsed.data, parsed.le, True)
             return answer.data + answer.sw.to_bytes(2, "big")
+        self.io1.heard()
         if self.io1.machine.announced:
             if parsed.ins == INS_GET_RESPONSE and parsed.cla & 0xF0 == 0 and parsed.p1 == 0:
                 answer = self.io1.machine.plain_fetch(parsed.le or 256, True)
@@ -137,28 +140,28 @@ class Card:
         self.io1.numbered(number, self.chain.mtu, poll_ms)
         self.node.numbered()
         self.io.numbered()
+        if self.io2 is not None:
+            self.io2.start()  # from here on there is a number to greet with
 
     def _io1_changed(self, up: bool, _reason: str) -> None:
         if not up:
             self.chain.lost_inward()
             self.io.unnumbered()
+            if self.io2 is not None:
+                self.io2.stop()  # the cards beyond go dark with the hop that numbered them
 
     def _reset(self, on: bool) -> None:
         if self._powered:
+            self.io.reset()
             self.threads.stop()
             self.io1.reset("power lost" if not on else "reset")
             self.node.table.lose(lambda _node: True, Cause.CHANNEL_CLOSED)
-            self.io.reset()
-            if self.io2 is not None:
-                self.io2.stop()
         self.files.reset()
         self.ordinary.reset()
         self._powered = on
         if on:
             for name, application in self.profile.applications:
                 self.threads.start(application(self.io, System(self.threads)), name)
-            if self.io2 is not None:
-                self.io2.start()
 
     def _crashed(self, name: str, error: Exception) -> None:
         self.crashes.append(f"{name}: {error!r}")

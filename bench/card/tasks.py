@@ -66,7 +66,8 @@ class Threads:
         self.on_crash = on_crash
         self.running = 0
         self._epoch = 0
-        self._programs: set[Program] = set()
+        self._programs: dict[Program, str] = {}
+        """In the order they began: a set's order would change from run to run."""
         self._jobs: list[tuple[int, Promise[None]]] = []
         self._last = 0
         self._timer: Timer | None = None
@@ -74,7 +75,7 @@ class Threads:
     def start(self, program: Program, name: str) -> None:
         """Start a thread, as an event of its own."""
         epoch = self._epoch
-        self._programs.add(program)
+        self._programs[program] = name
         self.running += 1
         self.engine.after(0, lambda: self._step(program, name, epoch))
 
@@ -82,9 +83,12 @@ class Threads:
         """Power is off: every thread is gone."""
         self._epoch += 1
         self.running = 0
-        programs, self._programs = self._programs, set()
-        for program in programs:
-            program.close()
+        programs, self._programs = self._programs, {}
+        for program, name in programs.items():
+            try:
+                program.close()
+            except RuntimeError as error:  # it waits for something while it is being closed
+                self.on_crash(name, error)
         self._jobs.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -119,7 +123,7 @@ class Threads:
         promise.then(lambda: self.engine.after(0, lambda: self._step(program, name, epoch)))
 
     def _ended(self, program: Program) -> None:
-        self._programs.discard(program)
+        self._programs.pop(program, None)
         self.running -= 1
 
     def _account(self) -> None:

@@ -33,7 +33,9 @@ class RouteTable:
     def resolve(self, destination: int) -> Route:
         """The way to ``destination``."""
         number = self.chain.number
-        if number is None or destination == number:
+        if number is None:
+            return Route(Port.LOCAL, None)
+        if destination == number:
             return Route(Port.LOCAL, self.loopback)
         if destination < number:
             inward = self.chain.inward

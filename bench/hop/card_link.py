@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from bench.engine import Engine, Timer
 from bench.hop.card import HopAnswer, HopCard
 from bench.hop.queue import FairQueue, Queued
-from bench.hop.segment import INS_ENVELOPE, INS_GET_RESPONSE, Kind
+from bench.hop.segment import INS_ENVELOPE, INS_GET_RESPONSE, SW_HOP_DOWN, Kind
 from bench.observe import LinkChange, Sink
 
 WATCHDOG_SLACK_NS = 10**9
@@ -26,8 +26,11 @@ class CardLink:
         self.on_change: Callable[[bool, str], None] = _no_change
         self._mtu = mtu
         self._up = False
+        self.under_way: Callable[[], bool] = _nothing_under_way
+        """Whether a command has begun and is not answered yet."""
+        self._given_up = False
         self._patience = 0
-        self._last_command = 0
+        self._heard = 0
         self._watch: Timer | None = None
 
     @property
@@ -43,13 +46,19 @@ class CardLink:
 
     def hop_command(self, header: bytes, data: bytes, le: int | None, inline: bool) -> HopAnswer:
         """Answer a command of the hop's class. ``le``: Le beside data, None where there is none; ``inline``: as HopCard has it."""
-        self._last_command = self.engine.now
+        self.heard()
+        if self._given_up:
+            return HopAnswer(b"", SW_HOP_DOWN)
         ins, p1 = header[1], header[2]
         if ins == INS_ENVELOPE:
             return self.machine.envelope(p1, data, le)
         if ins == INS_GET_RESPONSE:
             return self.machine.get_response(p1, le if le is not None else 256, inline)
         return HopAnswer(b"", 0x6D00)
+
+    def heard(self) -> None:
+        """A command came, of either model: the terminal side is there."""
+        self._heard = self.engine.now
 
     def numbered(self, number: int, mtu: int, poll_ms: int) -> None:
         """The terminal side greeted: the link is up, and will be missed when it falls silent."""
@@ -69,14 +78,18 @@ class CardLink:
     def reset(self, reason: str) -> None:
         """Power or reset: the link is down and both toggles start again."""
         self._down(reason)
+        self._given_up = False
         self.machine.reset()
 
     def _look(self) -> None:
         self._watch = None
         if not self._up:
             return
-        silent = self.engine.now - self._last_command
+        if self.under_way():
+            self.heard()
+        silent = self.engine.now - self._heard
         if silent >= self._patience:
+            self._given_up = True
             self._down("poll watchdog")
         else:
             self._watch = self.engine.after(self._patience - silent, self._look)
@@ -93,6 +106,10 @@ class CardLink:
     def _packet(self, kind: Kind, packet: bytes) -> None:
         if kind is Kind.CONTROL or self._up:
             self.on_packet(kind, packet)
+
+
+def _nothing_under_way() -> bool:
+    return False
 
 
 def _no_packet(_kind: Kind, _packet: bytes) -> None:

@@ -80,13 +80,15 @@ class ChainMember:
             self.malformed += 1
 
     def lost_inward(self) -> None:
-        """The terminal side is gone: so is the number."""
+        """The terminal side is gone: so is the number, and whoever was numbered from it."""
         self.number = None
+        self.beyond.clear()
         self.on_forget()
 
     def _hello(self) -> bytes:
-        number = self.number if self.number is not None else 0
-        return Hello(VERSION, number, self.mtu, self.poll_ms).encode()
+        if self.number is None:
+            raise RuntimeError("a node greets outward only once it is numbered: two cards would share a number")
+        return Hello(VERSION, self.number, self.mtu, self.poll_ms).encode()
 
     def _greeted(self, hello: Hello) -> None:
         if hello.node >= LAST_NODE or hello.version < 1 or self.inward is None:

@@ -27,6 +27,7 @@ SW_NO_MEMORY: Final = 0x6A84
 SW_SENSELESS: Final = 0x6A80
 SW_EMPTY: Final = 0x6700
 SW_NOT_ANNOUNCED: Final = 0x6985
+SW_HOP_DOWN: Final = 0x6985
 
 
 class Kind(IntEnum):

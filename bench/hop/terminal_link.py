@@ -65,6 +65,9 @@ class TerminalLink:
         self._stopped = True
         self._machine: HopTerminal | None = None
         self._apdus: deque[_ApduJob] = deque()
+        self._running: _ApduJob | None = None
+        self._hop_next = False
+        """An ordinary APDU was the last to use the line: the hop has its turn before the next one."""
         self._timer: Timer | None = None
 
     @property
@@ -81,17 +84,19 @@ class TerminalLink:
         return self._powered
 
     def start(self) -> None:
-        """Begin to look for a card."""
-        self._stopped = False
-        self._look()
+        """Begin to look for a card; nothing where that has begun already."""
+        if self._stopped:
+            self._stopped = False
+            self._look()
 
     def stop(self) -> None:
         """Power the card down and stay silent."""
         self._stopped = True
         self._cancel()
+        self.port.power_down()
         if self._powered:
             self._went("stopped")
-        self.port.power_down()
+        self._busy = False
 
     def greeted(self, mtu: int) -> None:
         """The card's answer to the greeting was good: the hop is up for every kind of packet."""
@@ -115,11 +120,6 @@ class TerminalLink:
     def submit_apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
         """Carry an ordinary APDU, whole, between two hop exchanges."""
         self._apdus.append(_ApduJob(command, done))
-        if not self._busy and self._powered:
-            self._go()
-
-    def wake(self) -> None:
-        """``has_room`` may have become true again."""
         if not self._busy and self._powered:
             self._go()
 
@@ -161,6 +161,7 @@ class TerminalLink:
         self._up = False
         self._powered = False
         self._machine = None
+        self._hop_next = False
         self.queue.clear()
         self._fail_apdus(reason)
         if was_up:
@@ -169,6 +170,9 @@ class TerminalLink:
 
     def _fail_apdus(self, reason: str) -> None:
         jobs, self._apdus = self._apdus, deque()
+        if self._running is not None:
+            jobs.appendleft(self._running)
+            self._running = None
         for job in jobs:
             job.done(ApduOutcome(None, reason, self.engine.now, self.engine.now))
 
@@ -187,17 +191,20 @@ class TerminalLink:
         machine = self._machine
         if self._busy or machine is None or self._stopped:
             return
-        if self._apdus:
-            self._busy = True
-            _ApduRun(self, self._apdus.popleft()).start()
+        if self._apdus and not machine.in_exchange and not self._hop_next:
+            self._run_apdu()
             return
         if not self.greets:
             return
         now = self.engine.now
         self._busy = True  # choosing makes room in the queue, which may bring ``submit`` in again
         command = machine.next_command(now)
+        self._hop_next = False
         if command is not None:
             self.port.submit(command, self._answered)
+            return
+        if self._apdus:
+            self._run_apdu()
             return
         self._busy = False
         if machine.deadline > now:
@@ -233,10 +240,19 @@ class TerminalLink:
         name = KIND_NAMES[kind]
         self.sink.emit(Packet(now, node, self.hop, direction, name, source, destination, channel, len(packet), packet))
 
+    def _run_apdu(self) -> None:
+        self._busy = True
+        self._hop_next = self.greets
+        self._running = self._apdus.popleft()
+        _ApduRun(self, self._running).start()
+
     def _apdu_done(self, job: _ApduJob, outcome: ApduOutcome) -> None:
         self._busy = False
+        self._running = None
         job.done(outcome)
-        if not self._busy:
+        if outcome.error and not self.greets:  # no polls here that would notice
+            self._lost(HopDownError("absent" if outcome.error == "absent" else "mute", outcome.error))
+        elif not self._busy:
             self._go()
 
     def _cancel(self) -> None:
