@@ -22,13 +22,15 @@ class MemoryPreset:
     mtu: int
     channels: int
     window: int
+    applications: tuple[str, ...]
+    """Names of the applications it has room for (empty: all): each serving one takes a channel to listen and one for each visitor."""
 
 
 MEMORY: Final[Mapping[str, MemoryPreset]] = MappingProxyType(
     {
-        "2000": MemoryPreset(ram=1024, mtu=128, channels=2, window=2),
-        "2001-gemplus": MemoryPreset(ram=2560, mtu=256, channels=4, window=2),
-        "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8),
+        "2000": MemoryPreset(ram=1024, mtu=128, channels=2, window=2, applications=("echo",)),
+        "2001-gemplus": MemoryPreset(ram=2560, mtu=256, channels=4, window=2, applications=("echo", "counter")),
+        "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8, applications=()),
     }
 )
 
@@ -65,4 +67,6 @@ class CardProfile:
     def with_memory(self, preset: str) -> "CardProfile":
         """The same card with a preset's memory. Raises KeyError for an unknown one."""
         memory = MEMORY[preset]
-        return replace(self, mtu=memory.mtu, channels=memory.channels, window=memory.window)
+        wanted = memory.applications
+        applications = tuple(each for each in self.applications if not wanted or each[0] in wanted)
+        return replace(self, mtu=memory.mtu, channels=memory.channels, window=memory.window, applications=applications)

@@ -96,7 +96,9 @@ class Cutting(Wrapper):
         """Which exchanges the card makes and the terminal does not hear of."""
         self.count = 0
         self.attempts = 0
-        """Exchanges and power-ups tried so far: how often this side asked whether anybody is there."""
+        """Exchanges tried so far."""
+        self.looks = 0
+        """Power-ups tried so far: how often this side looked for a card."""
         self._power_cycle = 0
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:

@@ -1,5 +1,6 @@
 """The chain: numbering, coming and going."""
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -69,7 +70,7 @@ class RemoveCard(Step):
 
     verb: ClassVar[str] = "remove_card"
     measures: ClassVar = {
-        "noticed": Measure("polls", "poll attempts the terminal side needed until it knew (each side of the hop)"),
+        "noticed": Measure("polls", "polls begun on the hop until the side knew"),
         "noticed_time": Measure("ms", "from the removal until the side knew"),
     }
 
@@ -95,7 +96,7 @@ class InsertCard(Step):
 
     verb: ClassVar[str] = "insert_card"
     measures: ClassVar = {
-        "noticed": Measure("polls", "poll attempts (looks for a card) until the side knew"),
+        "noticed": Measure("polls", "looks for a card begun on the hop until the side knew"),
         "noticed_time": Measure("ms", "from the insertion until the side knew"),
     }
 
@@ -115,24 +116,32 @@ def _hands(rig: Rig, card: int) -> SoftwareChain:
     return rig.chain
 
 
-def _change(context: StepContext, card: int, up: bool, within: Span, act: object) -> None:
-    def wanted(observation: Observation) -> bool:
-        return isinstance(observation, LinkChange) and observation.hop == card and observation.up is up
+def _change(context: StepContext, card: int, up: bool, within: Span, act: Callable[[], object]) -> None:
+    """Make the change, and measure when each side of the hop noticed, and by the how manyth poll (or look for a card) the terminal side did."""
+    chain = context.rig.chain
+    assert chain is not None
+    cutter = chain.places[card - 1].cutter
+    polls: dict[str, int] = {}
 
-    assert callable(act)
+    def wanted(observation: Observation) -> bool:
+        if not (isinstance(observation, LinkChange) and observation.hop == card and observation.up is up):
+            return False
+        polls.setdefault(observation.side, cutter.looks if up else cutter.attempts)
+        return True
+
     with Watch(context, wanted) as watch:
-        counter = context.rig.chain
-        assert counter is not None
         begun = context.engine.now
-        polls = counter.places[card - 1].cutter.attempts
+        before = context.engine.call(lambda: cutter.looks if up else cutter.attempts)
         context.engine.call(act)
-        sides = {"terminal", "card"}
-        wait(context, lambda: {seen.side for seen in watch.seen if isinstance(seen, LinkChange)} >= sides, within)
-        used = counter.places[card - 1].cutter.attempts - polls
+        wait(
+            context,
+            lambda: {seen.side for seen in watch.seen if isinstance(seen, LinkChange)} >= {"terminal", "card"},
+            within,
+        )
     known = {seen.side: seen for seen in watch.seen if isinstance(seen, LinkChange)}
     for side in ("terminal", "card"):
         change = known.get(side)
         if change is None:
             context.fail(f"the {side} side of hop {card} did not notice within {within}")
         context.measured("noticed_time", milliseconds(context, change.time_ticks - begun), detail=side)
-    context.measured("noticed", used)
+        context.measured("noticed", polls[side] - before, detail=side)

@@ -23,7 +23,7 @@ class OpenChannels(Step):
     verb: ClassVar[str] = "open_channels"
     measures: ClassVar = {"open_time": Measure("ms", "until the last channel is open")}
 
-    count: Annotated[Count, Field(description="how many")] = 1
+    count: Annotated[Whole, Field(description="how many")] = 1
     protocol: Annotated[Literal["tcp"], Field(description="transport outside the host")] = "tcp"
     to: Annotated[Line, Field(description="name of the service")] = "echo"
     card: Annotated[Count, Field(description="the card that serves")] = 1
@@ -48,7 +48,9 @@ class CloseChannels(Step):
     """
 
     verb: ClassVar[str] = "close_channels"
-    measures: ClassVar = {"left": Measure("channels", "connections the gateway still has after it")}
+    measures: ClassVar = {
+        "left": Measure("channels", "channels the host still has after it, those of services left out")
+    }
 
     def run(self, context: StepContext) -> None:
         sockets = context.notes.pop(CHANNELS, [])
@@ -60,10 +62,9 @@ class CloseChannels(Step):
 
         context.engine.call(close)
         gateway = context.rig.host.gateway
-        services = len(context.engine.call(gateway.services))
         table = context.rig.host.node.table
-        wait(context, lambda: gateway.connections == 0 and len(table) <= services)
-        context.measured("left", len(table) - services)
+        wait(context, lambda: gateway.connections == 0 and len(table) <= len(gateway.services()))
+        context.measured("left", context.engine.call(lambda: len(table) - len(gateway.services())))
 
 
 class Lookup(Step):

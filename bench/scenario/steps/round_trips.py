@@ -42,3 +42,41 @@ class RoundTrips(Step):
         context.engine.call(socket.close)
         context.measured("round_trip", median(times))
         context.measured("round_trip_longest", max(times))
+
+
+class CostPerHop(Step):
+    """Measures the round trip to every card of the chain, and what each further hop adds.
+
+    Example:
+        - cost_per_hop: {}
+          measure:
+            hop_spread: {at_most: 1.5, unit: ratio}
+    """
+
+    verb: ClassVar[str] = "cost_per_hop"
+    measures: ClassVar = {
+        "round_trip": Measure("ms", "median round trip to one card"),
+        "hop_cost": Measure("ms", "what one more hop adds to the median round trip, on average over the chain"),
+        "hop_spread": Measure("ratio", "cost of a hop in the farther half of the chain over that in the nearer half"),
+    }
+
+    count: Annotated[Count, Field(description="round trips to each card")] = 10
+    size: Annotated[Size, Field(description="length of each message")] = 16
+
+    def run(self, context: StepContext) -> None:
+        cards = sorted(context.engine.call(lambda: context.rig.host.cards))
+        if len(cards) < 2:
+            context.fail(f"{len(cards)} card: the cost of a further hop needs two")
+        medians: list[float] = []
+        for card in cards:
+            socket = dial_service(context, "echo", card)
+            data = context.random.randbytes(self.size)
+            times = [milliseconds(context, exchange(context, socket, data)) for _ in range(self.count)]
+            context.engine.call(socket.close)
+            medians.append(median(times))
+            context.measured("round_trip", medians[-1], detail=f"card {card}")
+        middle = len(cards) // 2
+        context.measured("hop_cost", (medians[-1] - medians[0]) / (len(cards) - 1))
+        nearer = medians[middle - 1] / middle
+        farther = (medians[-1] - medians[middle - 1]) / (len(cards) - middle)
+        context.measured("hop_spread", farther / nearer)

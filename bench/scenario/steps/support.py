@@ -57,6 +57,7 @@ def dial_service(context: StepContext, name: str, card: int, via: int = 0) -> Pe
     if not via:
         listed = service(context, name, card)
         return dial(context, listed.port, udp=listed.udp)
+    service(context, name, card)  # it must be offered before another card asks for it
     relay = service(context, "relay", via)
     socket = dial(context, relay.port)
     context.engine.call(lambda: socket.write(f"{card} {name}\n".encode()))

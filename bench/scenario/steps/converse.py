@@ -1,0 +1,50 @@
+"""A conversation in text with a service of a card."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from bench.scenario.context import StepContext
+from bench.scenario.errors import BenchFault
+from bench.scenario.step import Measure, Step
+from bench.scenario.steps.support import dial_service, milliseconds, wait
+from bench.scenario.units import Count, Duration, Line, Span, Whole
+
+
+class Converse(Step):
+    """Connects to a service, says something (or nothing), and holds what the card says.
+
+    Texts may hold the escapes of JSON strings (``\\r\\n``).
+
+    Example:
+        - converse: {to: counter, expect: 'visitor 1\\r\\n'}
+    """
+
+    verb: ClassVar[str] = "converse"
+    measures: ClassVar = {"answer_time": Measure("ms", "until the whole of what is expected has come")}
+
+    to: Annotated[Line, Field(description="name of the service")]
+    card: Annotated[Count, Field(description="the card that serves")] = 1
+    via: Annotated[Whole, Field(description="the card whose application is the client; 0: a program outside")] = 0
+    say: Annotated[str, Field(description="what is sent first")] = ""
+    expect: Annotated[str, Field(description="what must come")] = ""
+    within: Annotated[Duration, Field(description="how long it may take")] = Span(60 * 10**9)
+
+    def run(self, context: StepContext) -> None:
+        say, expect = _bytes(self.say), _bytes(self.expect)
+        begun = context.engine.now
+        socket = dial_service(context, self.to, self.card, self.via)
+        if say:
+            context.engine.call(lambda: socket.write(say))
+        wait(context, lambda: len(socket.received) >= len(expect) or socket.ended, self.within)
+        if bytes(socket.received[: len(expect)]) != expect:
+            context.fail(f"{self.to} of card {self.card} said {bytes(socket.received)!r}, expected {expect!r}")
+        context.measured("answer_time", milliseconds(context, context.engine.now - begun))
+        context.engine.call(socket.close)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("ascii").decode("unicode_escape").encode("latin-1")
+    except (UnicodeEncodeError, UnicodeDecodeError) as error:
+        raise BenchFault(f"converse: {text!r} is not ASCII with escapes: {error}") from error
