@@ -4,20 +4,10 @@ from typing import Final
 
 from bench.card.applications.serving import serve
 from bench.card.communication import Communication, Handle, Server, System
+from bench.pattern import pattern
 
 DISCARD_PORT: Final = 9
 CHARGEN_PORT: Final = 19
-PERIOD: Final = 251
-"""The pattern counts 0 to 250 over and over: a prime, so that no message length hides a lost or doubled message."""
-_PATTERN: Final = bytes(range(PERIOD)) * 8
-
-
-def pattern(offset: int, length: int) -> bytes:
-    """``length`` bytes of the pattern from ``offset`` on."""
-    start = offset % PERIOD
-    if start + length <= len(_PATTERN):
-        return _PATTERN[start : start + length]
-    return (_PATTERN * (length // len(_PATTERN) + 2))[start : start + length]
 
 
 async def discard(io: Communication, system: System) -> None:

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.card.applications.streams import pattern
 from bench.host.peers import PeerSocket
+from bench.pattern import pattern
 from bench.scenario.context import StepContext
 from bench.scenario.step import Step
 from bench.scenario.steps.support import CHANNELS, dial_service

@@ -7,14 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.card.applications.streams import pattern
 from bench.channels.limit import shortest
-from bench.channels.message import HEADER_LENGTH, MessageType
 from bench.hop.limit import T0Limit
 from bench.host.peers import PeerSocket
 from bench.iso7816.line import etu_ticks
 from bench.iso7816.rates import GUARD_ETU, Rate
 from bench.observe import Direction, Exchange, Observation, Packet
+from bench.pattern import pattern
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.judge import PERCENT_OF_LIMIT
@@ -24,8 +23,9 @@ from bench.scenario.units import Duration, Size, Truth, Whole
 
 WINDOW_MESSAGES = 10
 """Messages a channel has, on average, in the window over which fairness is taken."""
-KEEP_AHEAD = 4096
-"""Bytes of the pattern written ahead to a channel that is kept backlogged with an echo."""
+HEADER_LENGTH = 5
+DATA = 4
+"""Channel messages as docs/protocol.md, section 3, has them: a judge does not ask the code it judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ def _of_interest(observation: Observation) -> bool:
 
 
 def _sample(packet: Packet) -> Sample | None:
-    if packet.kind != "channel" or packet.data[0] & 0x1F != MessageType.DATA:
+    if packet.kind != "channel" or packet.data[0] & 0x1F != DATA:
         return None
     return Sample(packet.time_ticks, packet.direction, packet.data[1:4], packet.length_bytes)
 
