@@ -68,6 +68,8 @@ class Handle:
     number: int
     port: int
     payload: int
+    serial: int
+    """Tells this channel from later ones of the same number."""
 
 
 class System:
@@ -90,17 +92,85 @@ class System:
 
 
 class _End:
-    """One channel as its application sees it."""
+    """One channel as its application sees it: the channel's owner."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.opening: Promise[Channel] = Promise()
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.opening: Promise[None] = Promise()
         self.receiving: Promise[None] | None = None
         self.sending: Promise[None] | None = None
-        self.waiting: deque[Channel] = deque()
-        self.accepting: deque[Promise[Channel]] = deque()
+        self.waiting: deque[_End] = deque()
+        """Of a server: connections nobody has taken yet."""
+        self.accepting: deque[Promise[_End]] = deque()
         self.cause: Cause | None = None
         self.ended = False
+        self._channel: Channel | None = None
+
+    @property
+    def channel(self) -> Channel:
+        assert self._channel is not None
+        return self._channel
+
+    @channel.setter
+    def channel(self, channel: Channel) -> None:
+        self._channel = channel
+
+    @property
+    def handle(self) -> Handle:
+        channel = self.channel
+        return Handle(channel.number, channel.port, channel.payload, self.serial)
+
+    def incoming(self) -> Promise[None]:
+        """What a thread awaits that wants to receive."""
+        if self.receiving is None or self.receiving.done:
+            self.receiving = Promise()
+        return self.receiving
+
+    def outgoing(self) -> Promise[None]:
+        """What a thread awaits that wants to send."""
+        if self.sending is None or self.sending.done:
+            self.sending = Promise()
+        return self.sending
+
+    def wake(self) -> None:
+        """Whoever waits for this channel shall look again."""
+        for promise in (self.receiving, self.sending):
+            if promise is not None:
+                promise.keep(None)
+
+    def desert(self, error: ChannelError) -> None:
+        """A server ends: whoever waits at it, on either side, is told."""
+        while self.accepting:
+            self.accepting.popleft().fail(error)
+        while self.waiting:
+            self.waiting.popleft().channel.close(Cause.CHANNEL_CLOSED)
+
+    # -- what the channel tells: a ChannelOwner ------------------------------------------------------------------------
+
+    def opened(self, channel: Channel) -> None:
+        del channel
+        self.opening.keep(None)
+
+    def received(self, channel: Channel) -> None:
+        del channel
+        if self.receiving is not None:
+            self.receiving.keep(None)
+
+    def room(self, channel: Channel) -> None:
+        del channel
+        if self.sending is not None:
+            self.sending.keep(None)
+
+    def shut(self, channel: Channel) -> None:
+        self.ended = True
+        self.received(channel)
+
+    def closed(self, channel: Channel, cause: Cause) -> None:
+        self.cause = cause
+        error = ChannelError(cause, f"channel {channel.number}")
+        self.opening.fail(error)
+        self.wake()
+        self.desert(error)
 
 
 class Communication:
@@ -111,9 +181,10 @@ class Communication:
         self.window = window
         self.may_open: Callable[[], bool] = _always
         """Whether memory allows one more channel."""
+        self._serial = 0
         self._ends: dict[int, _End] = {}
-        self._listeners: dict[tuple[bool, int], _End] = {}
-        self._names: dict[str, _End] = {}
+        """By serial number: what applications hold and have not closed. (A channel's own number is free, and used again, before that.)"""
+        self._servers: list[_End] = []
         self._numbered: Promise[None] = Promise()
         node.table.on_open = self._asked
 
@@ -137,84 +208,52 @@ class Communication:
             else:
                 transport = Transport.TCP_CLIENT_LOCAL if local else Transport.TCP_CLIENT_REMOTE
             peer, address = request.node, request.address
+        end = self._new_end()
         try:
-            channel = self.node.table.open(self, peer, transport, request.port, address, self.window)
+            end.channel = self.node.table.open(end, peer, transport, request.port, address, self.window)
         except NoChannelError:
             raise ChannelError(Cause.NO_CHANNEL, f"open {request}") from None
-        end = self._ends[channel.number] = _End(channel)
         await end.opening
+        self._ends[end.serial] = end
         if isinstance(request, Server):
-            self._listeners[request.udp, channel.port] = end
-            self._names[request.name] = end
-        return _handle(channel)
+            self._servers.append(end)
+        return end.handle
 
     async def close(self, handle: Handle) -> None:
         """Close a channel; what was sent on it is still delivered. Closing a server ends the service."""
-        end = self._ends.pop(handle.number, None)
+        end = self._ends.pop(handle.serial, None)
         if end is None:
             return
-        self._forget(end)
         end.channel.close()
+        end.cause = end.cause or Cause.CHANNEL_CLOSED
+        end.wake()
+        if end in self._servers:
+            self._servers.remove(end)
+            end.desert(ChannelError(Cause.CHANNEL_CLOSED, f"channel {handle.number}"))
 
     async def send(self, handle: Handle, message: bytes) -> None:
         """Send one message of at most ``handle.payload`` bytes; waits until the channel takes it. Raises ChannelError."""
-        end = self._end(handle, "send")
+        if len(message) > handle.payload:
+            raise ChannelError(
+                Cause.NO_BUFFER,
+                f"send {len(message)} bytes on channel {handle.number}, which takes {handle.payload} at a time",
+            )
+        end = self._sendable(handle)
         while not end.channel.send(message):
-            end.sending = Promise()
-            await end.sending
-            end = self._end(handle, "send")
+            await end.outgoing()
+            end = self._sendable(handle)
 
     async def receive(self, handle: Handle) -> bytes | None:
         """The next message; None when the other side will send no more. Raises ChannelError."""
-        end = self._end(handle, "receive", readable=True)
+        end = self._end(handle, "receive")
         channel = end.channel
         while not channel.inbox:
             if end.cause not in (None, Cause.NONE):
                 raise ChannelError(end.cause or Cause.NONE, f"receive on channel {handle.number}")
             if end.ended or end.cause is not None:
                 return None
-            end.receiving = Promise()
-            await end.receiving
+            await end.incoming()
         return channel.take()
-
-    # -- what channels tell ----------------------------------------------------------------------------------------------
-
-    def opened(self, channel: Channel) -> None:
-        end = self._ends.get(channel.number)
-        if end is not None and end.channel is channel:
-            end.opening.keep(channel)
-
-    def received(self, channel: Channel) -> None:
-        end = self._ends.get(channel.number)
-        if end is not None and end.receiving is not None:
-            end.receiving.keep(None)
-
-    def room(self, channel: Channel) -> None:
-        end = self._ends.get(channel.number)
-        if end is not None and end.sending is not None:
-            end.sending.keep(None)
-
-    def shut(self, channel: Channel) -> None:
-        end = self._ends.get(channel.number)
-        if end is not None:
-            end.ended = True
-            if end.receiving is not None:
-                end.receiving.keep(None)
-
-    def closed(self, channel: Channel, cause: Cause) -> None:
-        end = self._ends.get(channel.number)
-        if end is None or end.channel is not channel:
-            return
-        end.cause = cause
-        error = ChannelError(cause, f"channel {channel.number}")
-        end.opening.fail(error)
-        for promise in (end.receiving, end.sending):
-            if promise is not None:
-                promise.keep(None)
-        if channel.transport.is_server:
-            self._forget(end)
-        while end.accepting:
-            end.accepting.popleft().fail(error)
 
     # -- what the card tells ---------------------------------------------------------------------------------------------
 
@@ -230,54 +269,74 @@ class Communication:
     def reset(self) -> None:
         """Power is off."""
         self._ends.clear()
-        self._listeners.clear()
-        self._names.clear()
+        self._servers.clear()
         self._numbered = Promise()
 
     # -- serving ---------------------------------------------------------------------------------------------------------
 
     def _asked(self, channel: Channel, request: Open) -> None:
-        if request.address.kind is AddressKind.NAME and not request.port:
-            listener = self._names.get(request.address.value.decode("ascii"))
-        else:
-            listener = self._listeners.get((request.transport.is_udp, request.port))
-        if listener is None or request.transport.is_server:
+        server = self._server_for(request)
+        if server is None:
             channel.refuse(Cause.SERVICE_UNKNOWN)
         elif not self.may_open():
             channel.refuse(Cause.NO_BUFFER)
-        elif len(listener.waiting) >= BACKLOG:
+        elif len(server.waiting) >= BACKLOG:
             channel.refuse(Cause.NO_CHANNEL)
         else:
-            self._ends[channel.number] = _End(channel)
-            channel.accept(self, listener.channel.port, self.node.table.mtu, self.window)
-            if listener.accepting:
-                listener.accepting.popleft().keep(channel)
+            end = self._new_end()
+            end.channel = channel
+            channel.accept(end, server.channel.port, self.node.table.mtu, self.window)
+            if server.accepting:
+                server.accepting.popleft().keep(end)
             else:
-                listener.waiting.append(channel)
+                server.waiting.append(end)
+
+    def _server_for(self, request: Open) -> _End | None:
+        """The service asked for, by port or (port 0) by name; nothing for what is no client's transport."""
+        if request.transport.is_server:
+            return None
+        by_name = request.address.kind is AddressKind.NAME and not request.port
+        for server in self._servers:
+            channel = server.channel
+            meant = channel.address == request.address if by_name else channel.port == request.port
+            if meant and channel.state is State.OPEN and channel.transport.is_udp is request.transport.is_udp:
+                return server
+        return None
 
     async def _accept(self, handle: Handle) -> Handle:
-        listener = self._end(handle, "accept")
-        if listener.waiting:
-            return _handle(listener.waiting.popleft())
-        promise: Promise[Channel] = Promise()
-        listener.accepting.append(promise)
-        return _handle(await promise)
+        server = self._end(handle, "accept")
+        if server not in self._servers:
+            raise ChannelError(Cause.NOT_VALID, f"accept on channel {handle.number}, which is no server")
+        if server.waiting:
+            end = server.waiting.popleft()
+        else:
+            if server.cause is not None:
+                raise ChannelError(server.cause, f"accept on channel {handle.number}")
+            promise: Promise[_End] = Promise()
+            server.accepting.append(promise)
+            end = await promise
+        self._ends[end.serial] = end
+        return end.handle
 
-    def _forget(self, end: _End) -> None:
-        self._listeners = {key: known for key, known in self._listeners.items() if known is not end}
-        self._names = {key: known for key, known in self._names.items() if known is not end}
+    def _new_end(self) -> _End:
+        self._serial += 1
+        return _End(self._serial)
 
-    def _end(self, handle: Handle, what: str, *, readable: bool = False) -> _End:
-        end = self._ends.get(handle.number)
+    def _end(self, handle: Handle, what: str) -> _End:
+        end = self._ends.get(handle.serial)
         if end is None:
             raise ChannelError(Cause.NOT_VALID, f"{what} on channel {handle.number}")
-        if readable or (end.channel.state is State.OPEN and end.cause is None):
+        if what == "receive" and end.channel.transport.is_server:
+            raise ChannelError(Cause.NOT_VALID, f"{what} on channel {handle.number}, which is a server's")
+        return end
+
+    def _sendable(self, handle: Handle) -> _End:
+        end = self._end(handle, "send")
+        if end.channel.transport.is_server:
+            raise ChannelError(Cause.NOT_VALID, f"send on channel {handle.number}, which is a server's")
+        if end.channel.state is State.OPEN and end.cause is None:
             return end
-        raise ChannelError(end.cause or Cause.CHANNEL_CLOSED, f"{what} on channel {handle.number}")
-
-
-def _handle(channel: Channel) -> Handle:
-    return Handle(channel.number, channel.port, channel.payload)
+        raise ChannelError(end.cause or Cause.CHANNEL_CLOSED, f"send on channel {handle.number}")
 
 
 def _always() -> bool:

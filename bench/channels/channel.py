@@ -214,8 +214,8 @@ class Channel:
     def other_closed(self, cause: Cause) -> None:
         """CLOSE or REFUSED came."""
         self._close_received = True
-        if self.state in (State.OPENING, State.CLOSED):
-            self.lost(cause)
+        if self.state in (State.OPENING, State.CLOSED) or not self.peer_number:
+            self.lost(cause)  # refused: there is no other end that a CLOSE could go to
             return
         if not self._close_sent:
             self._close_sent = True

@@ -27,7 +27,7 @@ async def _relay(io: Communication, system: System, channel: Handle) -> None:
         await io.send(channel, f"refused {error.cause:02x}\r\n".encode())
         return
     await io.send(channel, b"connected\r\n")
-    system.start(_carry(io, far, channel), "relay back")
+    system.start(_carry_back(io, far, channel), "relay back")
     try:
         await _carry(io, channel, far)
     finally:
@@ -38,6 +38,11 @@ def _client(node: int, service: bytes) -> Client:
     if service.isdigit():
         return Client(min(int(service), 65_535), Address.none(), node=node)
     return Client(0, Address(AddressKind.NAME, service), node=node)
+
+
+async def _carry_back(io: Communication, far: Handle, channel: Handle) -> None:
+    await _carry(io, far, channel)
+    await io.close(channel)  # the far side has ended: so does this conversation
 
 
 async def _carry(io: Communication, source: Handle, sink: Handle) -> None:
