@@ -4,6 +4,7 @@ One channel end of node 0 for each connection. Nothing is dropped: a card earns 
 may send only what the channel has room for.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ class Gateway:
         self.window = window
         self.refused = 0
         """Connections from outside that no card took."""
+        self.oversized = 0
+        """Datagrams dropped because they are longer than the channel's messages."""
         self.on_services: Callable[[], None] = _nothing
         self._servers: dict[Channel, _Server] = {}
         self._pipes: set[_Pipe] = set()
@@ -63,12 +66,14 @@ class Gateway:
             self._serve(channel, request)
         elif request.transport in (Transport.TCP_CLIENT_REMOTE, Transport.UDP_CLIENT_REMOTE):
             pipe = _Pipe(self, channel)
+            channel.owner = pipe
             try:
-                pipe.connection = self.uplink.connect(request.address, request.port, request.transport.is_udp, pipe)
+                connection = self.uplink.connect(request.address, request.port, request.transport.is_udp, pipe)
             except UplinkError as error:
                 channel.refuse(error.cause)
                 return
             self._pipes.add(pipe)
+            pipe.joined(connection)
         else:
             channel.refuse(Cause.NO_TRANSPORT)
 
@@ -144,12 +149,23 @@ class _Pipe:
         self.channel = channel
         self.connection: Connection | None = None
         self._held = bytearray()
-        self._datagrams: list[bytes] = []
+        self._datagrams: deque[bytes] = deque()
         self._wanted = 0
         self._outer_ended = False
+        self._outer_gone = False
         self._inner_ended = False
         self._finished = False
         self._finishing = False
+
+    def joined(self, connection: Connection) -> None:
+        """The uplink's connection for a channel that a card asked for; it may have been made, or have failed, already."""
+        channel = self.channel
+        if self._outer_gone or channel is None or channel.state is State.CLOSED:
+            return
+        self.connection = connection
+        if channel.state is State.OPEN:
+            self._ask()
+            self.received(channel)
 
     # -- the channel's owner -------------------------------------------------------------------------------------------------
 
@@ -161,8 +177,13 @@ class _Pipe:
     def received(self, channel: Channel) -> None:
         connection = self.connection
         if connection is None:
+            if self._outer_gone:  # nobody reads any more; a card that waits for credit must still be able to end
+                while channel.inbox:
+                    channel.take()
             return
         while channel.inbox and connection.send(channel.inbox[0]):
+            if self.connection is None:
+                return  # the reader closed when it saw this one, and the channel with it
             channel.take()
         if self._inner_ended and not channel.inbox and not self._finished:
             self._finished = True
@@ -183,7 +204,7 @@ class _Pipe:
             self.received(channel)
             if channel.inbox:
                 return  # the rest goes when the connection has room
-        self.gateway._pipes.discard(self)
+        self._forget()
         if connection is not None:
             self.connection = None
             connection.close(cause)
@@ -215,20 +236,26 @@ class _Pipe:
             return
         self.received(channel)
         if channel.state is State.CLOSED and not channel.inbox and self.connection is not None:
-            self.gateway._pipes.discard(self)
+            self._forget()
             connection, self.connection = self.connection, None
             connection.close(Cause.NONE)
 
     def gone(self, cause: Cause) -> None:
-        """The connection is gone (or was never made)."""
-        self.gateway._pipes.discard(self)
+        """The connection is gone (or was never made). What it had sent before an ordinary close is still delivered."""
         self.connection = None
+        self._outer_gone = True
         channel = self.channel
         if channel is None:
-            return
-        if channel.state is State.ACCEPTING:
+            self._forget()
+        elif channel.state is State.ACCEPTING:
+            self._forget()
             channel.refuse(cause if cause is not Cause.NONE else Cause.NOT_REACHABLE)
+        elif cause is Cause.NONE and (self._held or self._datagrams) and channel.state in (State.OPENING, State.OPEN):
+            self._outer_ended = True
+            self.received(channel)
+            self._to_channel()
         else:
+            self._forget()
             channel.close(cause)
 
     # -- inside ----------------------------------------------------------------------------------------------------------------
@@ -238,9 +265,11 @@ class _Pipe:
         if channel is None or channel.state is not State.OPEN or not channel.payload or self._finishing:
             return
         while self._datagrams:
-            if not channel.send(self._datagrams[0][: channel.payload]):
+            if len(self._datagrams[0]) > channel.payload:
+                self.gateway.oversized += 1
+            elif not channel.send(self._datagrams[0]):
                 return
-            self._datagrams.pop(0)
+            self._datagrams.popleft()
         while self._held:
             if len(self._held) < channel.payload and channel.outbox and not self._outer_ended:
                 channel.remind()  # a whole message may come together before the ones ahead have left
@@ -251,7 +280,13 @@ class _Pipe:
         if self._outer_ended:
             self._finishing = True
             channel.finish()
+            if self._outer_gone:
+                self._forget()
+                channel.close()
         self._ask()
+
+    def _forget(self) -> None:
+        self.gateway._pipes.discard(self)
 
     def _ask(self) -> None:
         channel, connection = self.channel, self.connection

@@ -1,5 +1,6 @@
 """An uplink in the same process: programs "outside" that scenarios and tests are made of. Exact in the engine's time, and takes none."""
 
+from collections import deque
 from collections.abc import Callable
 
 from bench.channels.message import Address, AddressKind, Cause
@@ -12,7 +13,8 @@ LOOPBACK = Address(AddressKind.IPV4, bytes((127, 0, 0, 1)))
 class PeerSocket:
     """One end outside: what a program with a socket sees. Give it callbacks, a ``source``, or just look at ``received``."""
 
-    def __init__(self) -> None:
+    def __init__(self, udp: bool = False) -> None:
+        self.udp = udp
         self.received = bytearray()
         self.ended = False
         """The other side will send no more."""
@@ -27,12 +29,17 @@ class PeerSocket:
         self.source: Callable[[int], bytes] = self._from_buffer
         """Gives up to so many bytes to send, when the other side has room for them."""
         self._buffer = bytearray()
+        self._datagrams: deque[bytes] = deque()
         self._finish = False
+        self._lingering = False
         self._connection: _PeerConnection | None = None
 
     def write(self, data: bytes) -> None:
-        """Send bytes, as soon as they are wanted."""
-        self._buffer += data
+        """Send bytes (UDP: one datagram), as soon as they are wanted."""
+        if self.udp:
+            self._datagrams.append(data)
+        else:
+            self._buffer += data
         self.flush()
 
     def finish(self) -> None:
@@ -41,11 +48,18 @@ class PeerSocket:
         self.flush()
 
     def close(self, cause: Cause = Cause.NONE) -> None:
-        """Close; with a cause other than 0 that is a reset."""
-        connection, self._connection = self._connection, None
+        """Close; what was written before is still sent. With a cause other than 0 that is a reset, and it is not."""
         self.open = False
-        if connection is not None:
-            connection.dropped(cause)
+        connection = self._connection
+        if connection is None:
+            return
+        self.cause = cause
+        if cause is Cause.NONE and (self._buffer or self._datagrams):
+            self._finish = self._lingering = True
+            connection.flush()
+            return
+        self._connection = None
+        connection.dropped(cause)
 
     def resume(self) -> None:
         """Read again."""
@@ -59,6 +73,8 @@ class PeerSocket:
             self._connection.flush()
 
     def _from_buffer(self, count: int) -> bytes:
+        if self.udp:
+            return self._datagrams.popleft() if self._datagrams else b""
         data = bytes(self._buffer[:count])
         del self._buffer[:count]
         return data
@@ -66,7 +82,7 @@ class PeerSocket:
     @property
     def finished(self) -> bool:
         """Everything written has gone and no more will come."""
-        return self._finish and not self._buffer
+        return self._finish and not self._buffer and not self._datagrams
 
 
 class _PeerConnection:
@@ -79,10 +95,13 @@ class _PeerConnection:
         self.visitor: Visitor | None = None
         self._wanted = 0
         self._flushing = False
+        self._asked = False
         self._told_end = False
         socket._connection = self
 
     def send(self, data: bytes) -> bool:
+        if self.socket._lingering:
+            return True  # closed: nobody reads it
         if not self.socket.reading:
             return False
         self.socket.on_data(data)
@@ -90,9 +109,11 @@ class _PeerConnection:
 
     def want(self, count: int) -> None:
         self._wanted += count
-        if not self.socket.open:
-            self.socket.open = True
-            self.socket.on_open()
+        if not self._asked:
+            self._asked = True
+            if not self.socket._lingering:
+                self.socket.open = True
+                self.socket.on_open()
         self.flush()
 
     def flush(self) -> None:
@@ -106,9 +127,12 @@ class _PeerConnection:
                     break
                 self._wanted -= len(data)
                 self.visitor.data(data)
-            if self.socket.finished and not self._told_end and self.visitor is not None and self.socket.open:
+            if self.socket.finished and not self._told_end and self.visitor is not None and self._asked:
                 self._told_end = True
                 self.visitor.ended()
+                if self.socket._lingering:
+                    self.socket._connection = None
+                    self.dropped(Cause.NONE)
         finally:
             self._flushing = False
 
@@ -129,7 +153,6 @@ class _PeerConnection:
     def dropped(self, cause: Cause) -> None:
         """The socket was closed outside."""
         visitor, self.visitor = self.visitor, None
-        self.socket.cause = cause
         if visitor is None:
             return
         if cause is Cause.NONE and not self._told_end:
@@ -163,7 +186,7 @@ class InProcessUplink:
 
     def dial(self, port: int, *, udp: bool = False) -> PeerSocket:
         """Connect to a port of the host. A port nobody listens on gives a socket that is closed at once."""
-        socket = PeerSocket()
+        socket = PeerSocket(udp)
         listener = self.listeners.get((udp, port))
         if listener is None:
             socket.cause = Cause.NOT_REACHABLE
@@ -197,7 +220,7 @@ class InProcessUplink:
         accepted = self.servers.get((udp, port))
         if accepted is None:
             raise UplinkError(Cause.NOT_REACHABLE, f"nobody listens on port {port}")
-        socket = PeerSocket()
+        socket = PeerSocket(udp)
         connection = _PeerConnection(socket, address, udp)
         connection.visitor = visitor
         accepted(socket)
