@@ -10,6 +10,7 @@ A tick count outgrows 64 bits after an hour of three common clocks: plain ints o
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -162,10 +163,22 @@ def _never() -> bool:
     return False
 
 
+class EngineStoppedError(RuntimeError):
+    """The monotonic engine does not run (any more): nothing can happen in it."""
+
+
+BUSY_LIMIT_S = 60
+"""How long ``call`` waits for its turn before it says that some event does not come to an end."""
+LOOK_AGAIN_S = 0.25
+"""How often one who waits looks whether the engine still runs."""
+
+
 class MonotonicEngine:
     """The monotonic clock: the heap runs in an asyncio loop in a thread, from ``start`` to ``stop``.
 
-    A driver's thread hands results in with ``post``. An exception in an event stops nothing: it is kept and raised by the next ``wait`` or ``call``.
+    One lock serialises everything: events hold it, and so does the predicate of ``wait``, which runs in its caller's thread. Within either,
+    ``call`` runs its function at once. A driver's thread hands results in with ``post``. An exception in an event stops nothing: the first one is
+    kept and raised by the next ``wait`` (``failure`` tells of it where nobody waits).
     """
 
     def __init__(self, timebase: Timebase) -> None:
@@ -176,59 +189,102 @@ class MonotonicEngine:
         self._order = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._changed = threading.Condition()
+        self._looking: int | None = None
+        """The thread whose predicate is being asked, under the lock."""
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+        self._stopped = False
 
     @property
     def now(self) -> int:
         return self.timebase.nanoseconds(time.monotonic_ns() - self._began)
+
+    def tick_of(self, monotonic_ns: int) -> int:
+        """The tick of a reading of ``time.monotonic_ns()``, taken in any thread."""
+        return self.timebase.nanoseconds(monotonic_ns - self._began)
 
     def start(self) -> "MonotonicEngine":
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop the loop and its thread. Timers still set never run."""
+        """Stop the loop and its thread; stopping twice is no mistake. Timers still set never run.
+
+        Raises EngineStoppedError where an event does not end, so that the thread had to be left behind.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        if not self._thread.is_alive():
+            self.loop.close()
+            return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
         if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join(timeout=5)
+            raise EngineStoppedError("an event did not come to an end within 5 s: the engine's thread was left behind")
 
     def at(self, time: int, action: Action) -> Timer:
-        timer = Timer(time, action)
-        self._order += 1
-        heappush(self._heap, (time, self._order, timer))
-        if self._heap[0][2] is timer:
-            self._arm()
+        with self._changed:
+            now = self.now
+            timer = Timer(time if time > now else now, action)
+            self._order += 1
+            heappush(self._heap, (timer.time, self._order, timer))
+            if self._heap[0][2] is timer:
+                if threading.current_thread() is self._thread:
+                    self._arm()
+                else:
+                    self._soon(self._arm)
         return timer
 
     def after(self, delay: int, action: Action) -> Timer:
         return self.at(self.now + delay, action)
 
     def post(self, action: Action) -> None:
-        """Run ``action`` as an event as soon as may be; the only method other threads may use besides ``call`` and ``wait``."""
-        try:
-            self.loop.call_soon_threadsafe(self._event, action)
-        except (
-            RuntimeError
-        ):  # the loop has been closed: a driver call that came back after the run's end has nobody to tell
-            return
+        """Run ``action`` as an event as soon as may be; any thread may, at any time. What comes after ``stop`` is dropped: nobody is left to tell."""
+        self._soon(self._event, action)
+
+    def fail(self, error: BaseException) -> None:
+        """What the engine drives has broken: whoever waits, now or next, gets ``error``; of several the first."""
+        with self._changed:
+            if self._failure is None:
+                self._failure = error
+            self._changed.notify_all()
+
+    def failure(self) -> BaseException | None:
+        """The error kept for the next ``wait``, which then no longer raises it."""
+        with self._changed:
+            failure, self._failure = self._failure, None
+            return failure
 
     def call(self, function: Callable[[], T]) -> T:
-        if threading.current_thread() is self._thread:
+        """Run ``function`` as an event and give its result, or raise what it raises. Raises EngineStoppedError where no event runs any more."""
+        if threading.current_thread() is self._thread or self._looking == threading.get_ident():
             return function()
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
+            if not result.set_running_or_notify_cancel():
+                return
             try:
                 result.set_result(function())
             except BaseException as error:
                 result.set_exception(error)
 
         self.post(run)
-        return result.result(timeout=60)
+        limit = time.monotonic() + BUSY_LIMIT_S
+        while True:
+            concurrent.futures.wait((result,), timeout=LOOK_AGAIN_S)
+            if result.done():
+                return result.result()
+            if not self._thread.is_alive() and result.cancel():
+                raise EngineStoppedError("the engine does not run: start it first, and call nothing after its end")
+            if time.monotonic() > limit:
+                result.cancel()
+                raise EngineStoppedError(f"an event did not come to an end within {BUSY_LIMIT_S} s")
 
     def wait(self, done: Callable[[], bool], timeout: int) -> bool:
-        if threading.current_thread() is self._thread:
+        me = threading.get_ident()
+        if threading.current_thread() is self._thread or self._looking == me:
             raise InsideEventError("waiting inside an event would stop the loop that must bring the answer")
         end = time.monotonic() + timeout / self.timebase.hz
         with self._changed:
@@ -236,12 +292,18 @@ class MonotonicEngine:
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     raise failure
-                if done():
-                    return True
+                self._looking = me
+                try:
+                    if done():
+                        return True
+                finally:
+                    self._looking = None
                 left = end - time.monotonic()
                 if left <= 0:
-                    return done()
-                self._changed.wait(min(left, 0.25))
+                    return False
+                if not self._thread.is_alive():
+                    raise EngineStoppedError("the engine does not run: what is waited for cannot happen")
+                self._changed.wait(min(left, LOOK_AGAIN_S))
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -250,30 +312,39 @@ class MonotonicEngine:
         finally:
             self.loop.close()
 
+    def _soon(self, action: Callable[..., object], *arguments: object) -> None:
+        # A loop that has been closed raises RuntimeError: a driver call that came back after the end has nobody to tell.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(action, *arguments)
+
     def _arm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        delay = max(0, self._heap[0][0] - self.now) / self.timebase.hz
-        self._alarm = self.loop.call_later(delay, self._due)
+        with self._changed:
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+            if self._heap:
+                delay = max(0, self._heap[0][0] - self.now) / self.timebase.hz
+                self._alarm = self.loop.call_later(delay, self._due)
 
     def _due(self) -> None:
+        """Run what is due at this moment. What those events set for "now" waits for the loop's next turn, so that posts and sockets get theirs."""
         self._alarm = None
-        while self._heap and self._heap[0][0] <= self.now:
-            timer = heappop(self._heap)[2]
-            action = timer.action
-            if action is not None:
-                timer.action = None
-                self._event(action)
-        if self._heap:
-            self._arm()
+        moment = self.now
+        while True:
+            with self._changed:
+                if not self._heap or self._heap[0][0] > moment:
+                    break
+                timer = heappop(self._heap)[2]
+                action, timer.action = timer.action, None
+                if action is not None:
+                    self._event(action)
+        self._arm()
 
     def _event(self, action: Action) -> None:
-        try:
-            with self._changed:
+        with self._changed:
+            try:
                 action()
-                self._changed.notify_all()
-        except BaseException as error:
-            with self._changed:
+            except BaseException as error:
                 if self._failure is None:
                     self._failure = error
-                self._changed.notify_all()
+            self._changed.notify_all()

@@ -48,14 +48,24 @@ class HopTerminal:
     """Decides what to send next. ``next_command`` gives a command, or None until ``deadline``; each is followed by ``answered`` or ``failed``."""
 
     def __init__(
-        self, queue: FairQueue, mtu: int, *, explicit: bool, inline: bool, period: int, hop_class: int = HOP_CLASS
+        self,
+        queue: FairQueue,
+        mtu: int,
+        *,
+        explicit: bool,
+        inline: bool,
+        period: int,
+        longest: int | None = None,
+        hop_class: int = HOP_CLASS,
     ) -> None:
         self.queue = queue
         self.explicit = explicit
         self.inline = inline
         """Whether Le travels beside data (T=1, APDU level), so that answers may come inline."""
+        self.first = period
+        self.longest = period if longest is None else max(longest, period)
         self.period = period
-        """Ticks between the starts of two polls."""
+        """Ticks between the starts of two polls now: ``first`` while something is going on, doubled by each fruitless poll up to ``longest``."""
         self.has_room: Callable[[], bool] = _always
         self.on_sent: Callable[[int, bytes], None] = _unseen
         """Called with kind and bytes of each packet that the card has taken whole."""
@@ -69,6 +79,7 @@ class HopTerminal:
         self._must_fetch = False
         self._refused_until: int | None = None
         self._fetched_last = False
+        self._begun = 0
         self._poll_due = 0
         self._last = _Last.NONE
         self._command = b""
@@ -93,6 +104,9 @@ class HopTerminal:
         command = self._choose(now)
         if command is not None:
             self._command = command
+            self._begun = now
+            if self._last is not _Last.POLL:
+                self.period = self.first
             self._poll_due = now + self.period
         return command
 
@@ -151,6 +165,9 @@ class HopTerminal:
         self._announced = None
         if self._last is not _Last.ENVELOPE and sw1 << 8 | sw2 != SW_NOTHING:
             raise HopDownError("bad protocol", f"GET RESPONSE answered with {sw1:02X}{sw2:02X}")
+        if self._last is _Last.POLL:
+            self.period = min(2 * self.period, self.longest)
+            self._poll_due = self._begun + self.period
         return None
 
     def _envelope_answered(self, sw: int, now: int) -> None:

@@ -147,7 +147,12 @@ class TerminalLink:
         self._powered = True
         inline = self.port.protocol == 1 or self.port.level is ExchangeLevel.APDU
         machine = HopTerminal(
-            self.queue, self._mtu, explicit=not self.port.fetches_itself, inline=inline, period=self.poll.first
+            self.queue,
+            self._mtu,
+            explicit=not self.port.fetches_itself,
+            inline=inline,
+            period=self.poll.first,
+            longest=self.poll.longest,
         )
         machine.has_room = self.has_room
         machine.on_sent = lambda kind, packet: self._observe(Kind(kind), packet, Direction.OUT)
