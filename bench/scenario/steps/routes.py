@@ -21,11 +21,11 @@ class ExpectRoute(Step):
     Example:
         - expect_route: {from: 2, to: 5, size: 200 B}
           measure:
-            round_trip: {at_most: 500, unit: ms}
+            echo_time: {at_most: 500, unit: ms}
     """
 
     verb: ClassVar[str] = "expect_route"
-    measures: ClassVar = {"round_trip": Measure("ms", "until all bytes are back")}
+    measures: ClassVar = {"echo_time": Measure("ms", "until all bytes are back")}
 
     origin: Annotated[Whole, Field(alias="from", description="the node it starts from; 0 is the host")] = 0
     to: Annotated[Count, Field(description="the card that must be reached")]
@@ -41,7 +41,7 @@ class ExpectRoute(Step):
         for _ in range(self.repeats):
             data = context.random.randbytes(self.size)
             ticks = exchange(context, socket, data)
-            context.measured("round_trip", milliseconds(context, ticks), detail=f"{self.origin} to {self.to}")
+            context.measured("echo_time", milliseconds(context, ticks), detail=f"{self.origin} to {self.to}")
         context.engine.call(socket.close)
 
     def _refused(self, context: StepContext) -> None:

@@ -26,7 +26,7 @@ class KeepBusy(Step):
     verb: ClassVar[str] = "keep_busy"
     measures: ClassVar = {
         "growth": Measure("exchanges", "how much the longest round trip grew, in exchanges of its own size"),
-        "round_trip": Measure("ms", "longest round trip of the other application meanwhile"),
+        "longest_answer": Measure("ms", "longest round trip of the other application meanwhile"),
         "longest_exchange": Measure("ms", "longest single exchange meanwhile"),
     }
 
@@ -51,7 +51,7 @@ class KeepBusy(Step):
             context.fail(f"the computing application answered {bytes(thinker.received)!r}")
         durations = [seen.duration_ticks for seen in watch.seen if isinstance(seen, Exchange)]
         longest = max(durations)
-        context.measured("round_trip", milliseconds(context, meanwhile))
+        context.measured("longest_answer", milliseconds(context, meanwhile))
         context.measured("longest_exchange", milliseconds(context, longest))
         context.measured("growth", max(0, meanwhile - before) / longest)
 

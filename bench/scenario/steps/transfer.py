@@ -61,7 +61,7 @@ class Transfer(Step):
         ),
         "goodput_rate": Measure("B/s", "payload per second on the first hop, both directions together"),
         "raw_share": Measure(
-            "percent_of_wire", "payload per second over what back-to-back ENVELOPEs of 255 bytes carry"
+            "percent_of_wire", "payload per second over what back-to-back ENVELOPEs of 255 bytes carry (with 'for')"
         ),
         "fairness": Measure(
             "jain", "worst Jain index over sliding windows of 10 messages a channel, each direction by itself"
@@ -69,7 +69,8 @@ class Transfer(Step):
         "longest_gap": Measure("ms", "longest time between two messages of one channel"),
         "share": Measure("percent", "one channel's part of the payload"),
         "exchange_error": Measure(
-            "ns", "largest difference of a hop exchange's time on the wire from the time its characters must take"
+            "ns",
+            "largest difference of a hop exchange's time on the wire from the time its characters must take (with 'for')",
         ),
     }
 
@@ -126,6 +127,8 @@ class Transfer(Step):
         rate = payload * context.engine.timebase.hz / span
         context.measured("goodput_rate", rate)
         self._shares(context, counted)
+        if self.duration is None:
+            return  # too short to speak of a steady flow
         limit = _limit(context, exchanges)
         if limit is not None:
             window_card, window_host = _windows(context)
