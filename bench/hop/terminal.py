@@ -153,6 +153,7 @@ class HopTerminal:
             if sw1 != 0x61 and not (sw1 == 0x90 and sw2 == 0):
                 raise HopDownError("bad protocol", f"a segment with status word {sw1:02X}{sw2:02X}")
             self._fetched_last = True
+            self.period = self.first
             if not self.has_room():
                 return None  # not taken, so not acknowledged: the card gives it again
             self._poll_due = now  # more may follow what just came

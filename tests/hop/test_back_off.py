@@ -1,4 +1,4 @@
-"""The poll period backs off while a line is idle: doubled by each fruitless poll up to the longest, short again with traffic (docs/protocol.md, 1.7)."""
+"""The poll period backs off while a line is idle: doubled by each fruitless poll, short again with traffic (docs/protocol.md, 1.7)."""
 
 from __future__ import annotations
 
