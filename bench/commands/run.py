@@ -32,6 +32,7 @@ DEFAULT_PATH = "scenarios"
     show_default=True,
     help="Payload bytes to keep: all of each scenario's first point and the last of failures; all; the last of failures; none.",
 )
+@click.option("--no-report", is_flag=True, help="No report.html: `cardbench report` makes it when wanted.")
 @click.option("--alluredir", metavar="DIR", help="Write Allure results there as well.")
 @click.option("--junitxml", metavar="FILE", help="Write a JUnit file as well.")
 def run_command(
@@ -47,6 +48,7 @@ def run_command(
     stop: bool,
     only_list: bool,
     payloads: str,
+    no_report: bool,
     alluredir: str | None,
     junitxml: str | None,
 ) -> None:
@@ -95,7 +97,7 @@ def run_command(
         "--alluredir": alluredir,
         "--junitxml": junitxml,
     }
-    flags = {"--full": full, "--resume": resume, "-x": stop, "--collect-only": only_list}
+    flags = {"--full": full, "--resume": resume, "-x": stop, "--collect-only": only_list, "--no-report": no_report}
     arguments = ["--cardbench"]
     arguments += [part for name, value in options.items() if value is not None for part in (name, value)]
     arguments += [name for name, given in flags.items() if given]

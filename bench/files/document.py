@@ -105,12 +105,18 @@ def _text(path: Path, what: str) -> str:
         _refuse(path, _TOP, f"a file that cannot be read ({error.strerror})", what)
     if len(raw) > MAX_BYTES:
         _refuse(path, _TOP, f"a file of more than {MAX_BYTES // 1024} KiB", "a smaller one")
+    if b"\0" in raw:
+        _refuse(path, _byte_position(raw, raw.index(b"\0")), "binary data", "text in UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8-sig", errors="replace")
-        found = "binary data" if b"\0" in raw else f"the byte 0x{raw[error.start]:02X}, which is not UTF-8"
-        _refuse(path, _position(before, len(before)), found, "text in UTF-8")
+        found = f"the byte 0x{raw[error.start]:02X}, which is not UTF-8"
+        _refuse(path, _byte_position(raw, error.start), found, "text in UTF-8")
+
+
+def _byte_position(raw: bytes, offset: int) -> Position:
+    before = raw[:offset].decode("utf-8-sig", errors="replace")
+    return _position(before, len(before))
 
 
 def _position(text: str, offset: int) -> Position:

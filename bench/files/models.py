@@ -42,7 +42,7 @@ def check(
         return model.model_validate(tree)
     except ValidationError as error:
         explain = _Explainer(model, document, locate, hidden)
-        mistakes.extend(map(explain.mistake, error.errors(include_url=False)))
+        mistakes.extend(explain.mistake(detail) for detail in error.errors(include_url=False) if not _echo(detail))
         return None
 
 
@@ -62,7 +62,7 @@ def describe(value: object) -> str:
         case str():
             return quoted(value)
         case list():
-            return "a list"
+            return "a list" if value else "an empty list"
         case dict():
             only = next(iter(value)) if len(value) == 1 else ""
             placeholder = value == {only: ""} and only
@@ -93,8 +93,8 @@ _EXPECTED: Mapping[str, str] = {
     "greater_than_equal": "{ge} or more",
     "less_than": "less than {lt}",
     "less_than_equal": "{le} or less",
-    "too_short": "at least {min_length}",
-    "too_long": "at most {max_length}",
+    "too_short": "at least {min_length} in the list",
+    "too_long": "at most {max_length} in the list",
     "string_too_short": "at least {min_length} character(s)",
     "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "text of the form {pattern}",
@@ -131,6 +131,12 @@ class _Explainer:
         if isinstance(written, str) and written != detail["input"] and isinstance(detail["input"], str):
             found += f" (from {quoted(written)})"
         return self.document.mistake(place, found, _expectation(detail))
+
+
+def _echo(detail: ErrorDetails) -> bool:
+    """Whether a list is called too short only because of mistakes within it, which are told anyway."""
+    value = detail["input"]
+    return detail["type"] == "too_short" and isinstance(value, list) and len(value) >= detail["ctx"]["min_length"]
 
 
 def _expectation(detail: ErrorDetails) -> str:

@@ -68,7 +68,3 @@ def judge(value: float, unit: str, limits: Limits, resolution: float = 0.0) -> J
             )
     return Judgement(Verdict.PASS)
 
-
-def worst(verdicts: list[Verdict]) -> Verdict:
-    """The worst of some verdicts; of none, pass."""
-    return max(verdicts, key=SEVERITY.index, default=Verdict.PASS)

@@ -157,17 +157,19 @@ class _Loader:
         for index, values in enumerate(combinations(axes)):
             name = point_id(values, varied)
             if name in seen:
-                differing = next(key for key in values if values[key] != seen[name][key])
-                self._wrong(
-                    self._value_place(selection, differing, values[differing]),
-                    f"{values[differing]!r}, which gives the same point id {name!r} as {seen[name][differing]!r}",
-                    "values that differ in letters or digits",
-                )
+                self._same_id(selection, name, values, seen[name])
                 return
             seen[name] = values
             point = self._point(selection, index, name, values, varied)
             if point is not None:
                 yield point
+
+    def _same_id(self, selection: Selection, name: str, values: dict[str, str], others: dict[str, str]) -> None:
+        for key, value in values.items():
+            if value != others[key]:
+                found = f"{value!r}, which gives the same point id {name!r} as {others[key]!r}"
+                place = self._value_place(selection, key, value)
+                self._wrong(place, found, "values that differ in letters or digits")
 
     def _value_place(self, selection: Selection, name: str, value: str) -> Place:
         """Where a value of a combination is written."""
@@ -214,7 +216,7 @@ class _Loader:
         tree = filled(step.tree, texts)
         key = (step.index, repr(tree))
         if key not in self.made_steps:
-            made = check(step.kind, tree, self.document, self.mistakes, step.locate, step.kind.beside | {"measure"})
+            made = check(step.kind, tree, self.document, self.mistakes, step.locate, step.hidden)
             self.made_steps[key] = None if made is None else PlacedStep(made, step.line)
         return self.made_steps[key]
 

@@ -21,6 +21,11 @@ class StepFile:
     tree: dict[str, Tree]
     line: int
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Fields that nobody writes where parameters are written."""
+        return self.kind.beside | {MEASURE, "settings"}
+
     def locate(self, place: Place) -> Place:
         """Where a place of the mapping is in the document."""
         if place and (place[0] == MEASURE or place[0] in self.kind.beside):
@@ -106,7 +111,9 @@ class _Reader:
                 misplaced = [key for key in tree if key == MEASURE or key in kind.beside]
                 for key in misplaced:
                     self._wrong((*place, key), f"{key!r} below {kind.verb!r}", "it beside the verb", key=True)
-                return None if misplaced else dict(tree)
+                if misplaced or self._unquoted(place, tree, kind):
+                    return None
+                return dict(tree)
             case "":
                 return {}
             case str() if kind.short:
@@ -114,6 +121,16 @@ class _Reader:
             case _:
                 self._wrong(place, describe(tree), "a mapping of parameters (name: value)")
                 return None
+
+    def _unquoted(self, place: Place, tree: dict[str, Tree], kind: type[Step]) -> bool:
+        """Whether a placeholder lacks its quotes, which makes it a mapping to YAML; that is a mistake."""
+        name, value = next(iter(tree.items()), ("", "something"))
+        known = {field.alias or key for key, field in kind.model_fields.items()}
+        if len(tree) != 1 or value != "" or name in known:
+            return False
+        found = f"{name!r} without a value"
+        self._wrong(place, found, f'a parameter and its value, or a placeholder in quotes: "{{{name}}}"')
+        return True
 
     def _measures(self, place: Place, tree: Tree, kind: type[Step]) -> dict[str, Tree] | None:
         """The ``measure:`` block with the settings of each measurement gathered under ``settings``."""

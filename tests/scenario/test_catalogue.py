@@ -1,0 +1,40 @@
+"""The catalogue and the scenarios agree."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.files.mistakes import FileError
+from bench.requirements import catalogue as module
+from bench.requirements.catalogue import catalogue
+from bench.scenario.loader import load_scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_requirement_says_what_it_must() -> None:
+    found = catalogue()
+    assert len(found) >= 80
+    assert all(each.source != "the file's" for each in found.values())
+    assert len({each.text for each in found.values()}) == len(found)
+
+
+def test_each_scenario_speaks_to_requirements_of_its_own() -> None:
+    named: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "scenarios").rglob("*.yaml")):
+        for requirement in load_scenario(path).requirements:
+            named.setdefault(requirement, []).append(path.stem)
+    assert {requirement: stems for requirement, stems in named.items() if len(stems) > 1} == {}
+
+
+def test_an_id_that_stands_twice_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = "source: S\nrequirements:\n  - {id: A-1, clause: '1', layer: hop, text: Something}\n"
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(entry, encoding="utf-8")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    catalogue.cache_clear()
+    try:
+        with pytest.raises(FileError, match=r"two\.yaml:3:10: the id 'A-1' again; expected each id once"):
+            catalogue()
+    finally:
+        catalogue.cache_clear()
