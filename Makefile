@@ -3,7 +3,7 @@
 # Variables of `make bench`:
 #   RIG=rigs/x.yaml   the rig to run on (default: the reference software card)
 #   SEED=N            the run's seed           FULL=1   the full sweeps
-#   OUT=dir           where results go         JOBS=N   parallel workers
+#   OUT=dir           where results go         JOBS=N   parallel workers (default: one a core; one on a real rig)
 # PYTHON=... names the interpreter the virtual environment is made from.
 
 MAKEFLAGS += --no-print-directory
@@ -24,6 +24,9 @@ PINS := pyproject.toml constraints.txt
 PCSC_PACKAGES := gcc python3-dev libpcsclite-dev pcscd vsmartcard-vpcd
 # Software from outside that the tests meet (tests/witness).
 WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium
+
+# The software rig runs on every core; a real rig has one reader, and one worker for it.
+JOBS ?= $(if $(RIG),,$(shell nproc 2>/dev/null || echo 2))
 
 BENCH_OPTIONS = $(if $(RIG),--rig $(RIG)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) \
 	$(if $(JOBS),-n $(JOBS)) $(if $(filter-out 0,$(FULL)),--full)
@@ -52,7 +55,7 @@ test: setup-test ## run all checks: ruff, mypy, import-linter, the scenarios, th
 	$(call heading,lint-imports)
 	@$(BIN)/lint-imports --no-logo
 	$(call heading,cardbench run: the software rig)
-	@$(BIN)/cardbench run scenarios
+	@$(BIN)/cardbench run scenarios -n 2
 	$(call heading,cardbench run: $(VPCD_RIG))
 	@if scripts/have-pcsc.sh $(BIN)/python; then $(BIN)/cardbench run scenarios --rig $(VPCD_RIG); fi
 	$(call heading,pytest)
