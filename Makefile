@@ -69,6 +69,10 @@ soak: setup-test ## run the long checks with large counts (hours; results go to 
 benchmarks: $(VENV)/.stamp-dev ## measure ratios side by side
 	@$(BIN)/pytest benchmarks -p no:xdist -s
 
+.PHONY: docs
+docs: $(VENV)/.stamp-base ## make the pages that come from the code
+	@{ printf '# Steps\n\nMade by `cardbench steps --markdown`; a test holds it to the code.\n\n'; $(BIN)/cardbench steps --markdown; } > docs/steps.md
+
 .PHONY: lint
 lint: $(VENV)/.stamp-dev ## check style, types and the direction of imports
 	@$(BIN)/ruff check

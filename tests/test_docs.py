@@ -1,0 +1,33 @@
+"""Pages that are made from the code are up to date, and what pages show runs."""
+
+import re
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from bench.cli import cardbench
+from bench.scenario.loader import parse_scenario
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def test_steps_page_is_what_the_command_prints() -> None:
+    printed = CliRunner().invoke(cardbench, ["steps", "--markdown"])
+    assert printed.exit_code == 0
+    page = (DOCS / "steps.md").read_text()
+    assert page.endswith(printed.output), "docs/steps.md is old: make docs"
+
+
+def test_the_scenario_shown_in_the_guide_is_one() -> None:
+    shown = re.findall(r"```yaml\n(title:.*?)```", (DOCS / "scenarios.md").read_text(), re.DOTALL)
+    assert shown
+    for text in shown:
+        scenario = parse_scenario(text, Path("sockets/shown.yaml"))
+        assert scenario.points
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
