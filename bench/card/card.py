@@ -47,6 +47,7 @@ class Card:
         self.node.attach_inward(self.io1)
         self.io1.on_change = self._io1_changed
         self.io1.machine.has_room = self._has_room
+        self.io1.queue.total_bytes = profile.buffer
         self.chain.on_number = self._numbered
         self.threads = Threads(engine, self._crashed)
         self.io = Communication(self.node, profile.window)
@@ -64,6 +65,7 @@ class Card:
         """Give the card an IO#2: the hop to the next card."""
         link = TerminalLink(self.engine, port, hop, self.profile.mtu, self.poll, self.sink)
         link.has_room = self._uplink_has_room
+        link.queue.total_bytes = self.profile.buffer
         self.io2 = link
         self.node.attach_outward(link)
 

@@ -22,15 +22,19 @@ class MemoryPreset:
     mtu: int
     channels: int
     window: int
+    buffer: int
+    """Bytes each hop may hold for packets under way, each direction: what is refused with 6A84 would pass this."""
     applications: tuple[str, ...]
     """Names of the applications it has room for (empty: all): each serving one takes a channel to listen and one for each visitor."""
 
 
 MEMORY: Final[Mapping[str, MemoryPreset]] = MappingProxyType(
     {
-        "2000": MemoryPreset(ram=1024, mtu=128, channels=2, window=2, applications=("echo",)),
-        "2001-gemplus": MemoryPreset(ram=2560, mtu=256, channels=4, window=2, applications=("echo", "counter")),
-        "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8, applications=()),
+        "2000": MemoryPreset(ram=1024, mtu=128, channels=2, window=2, buffer=256, applications=("echo",)),
+        "2001-gemplus": MemoryPreset(
+            ram=2560, mtu=256, channels=4, window=2, buffer=512, applications=("echo", "counter")
+        ),
+        "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8, buffer=8192, applications=()),
     }
 )
 
@@ -49,6 +53,8 @@ class CardProfile:
     channels: int = 32
     window: int = 8
     """Messages each channel may have under way to the card."""
+    buffer: int = 65_536
+    """Bytes each hop may hold for packets under way, each direction."""
     card_time_ns: int = 0
     """What the card takes for each command beyond the mandatory times."""
     atr_delay_cycles: int = 1000
@@ -69,4 +75,11 @@ class CardProfile:
         memory = MEMORY[preset]
         wanted = memory.applications
         applications = tuple(each for each in self.applications if not wanted or each[0] in wanted)
-        return replace(self, mtu=memory.mtu, channels=memory.channels, window=memory.window, applications=applications)
+        return replace(
+            self,
+            mtu=memory.mtu,
+            channels=memory.channels,
+            window=memory.window,
+            buffer=memory.buffer,
+            applications=applications,
+        )

@@ -25,7 +25,8 @@ WINDOW_MESSAGES = 10
 """Messages a channel has, on average, in the window over which fairness is taken."""
 HEADER_LENGTH = 5
 DATA = 4
-"""Channel messages as docs/protocol.md, section 3, has them: a judge does not ask the code it judges."""
+NO_MEMORY = 0x6A84
+"""What docs/protocol.md, 1.3 and 3, say: a judge does not ask the code it judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class Transfer(Step):
             "jain", "worst Jain index over sliding windows of 10 messages a channel, each direction by itself"
         ),
         "longest_gap": Measure("ms", "longest time between two messages of one channel"),
+        "refusals": Measure(
+            "exchanges", "segments the first card had no memory for (6A84) and was asked to take again"
+        ),
         "share": Measure("percent", "one channel's part of the payload"),
         "exchange_error": Measure(
             "ns",
@@ -127,6 +131,7 @@ class Transfer(Step):
         rate = payload * context.engine.timebase.hz / span
         context.measured("goodput_rate", rate)
         self._shares(context, counted)
+        context.measured("refusals", sum(exchange.sw == NO_MEMORY for exchange in exchanges))
         if self.duration is None:
             return  # too short to speak of a steady flow
         limit = _limit(context, exchanges)
