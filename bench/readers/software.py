@@ -16,7 +16,6 @@ from bench.iso7816.rates import (
     INITIAL_WT_ETU,
     RATE_DEFAULT,
     RESET_LOW_MIN_CYCLES,
-    TURNAROUND_T0_ETU,
     Rate,
 )
 from bench.iso7816.t0 import T0Outcome, T0Terminal, T0Timing
@@ -116,7 +115,7 @@ class SoftwareReader:
         self._done = done
         self._to_card(terminal.begin(command, self.engine.now))
         if self._watch is None:
-            self._watch = self.engine.at(terminal.deadline, self._look)
+            self._watch = self.engine.at(terminal.deadline + 1, self._look)
 
     # -- the wire ------------------------------------------------------------------------------------------------------------
 
@@ -176,10 +175,10 @@ class SoftwareReader:
             # the waiting time runs between leading edges: a burst that has begun in time is heard to its end
             self._watch = self.engine.at(arriving.taken, self._look)
             return
-        if self.engine.now >= terminal.deadline:
-            self._ended(terminal.expire(self.engine.now))
+        if self.engine.now > terminal.deadline:
+            self._ended(terminal.expire(terminal.deadline))
         else:
-            self._watch = self.engine.at(terminal.deadline, self._look)
+            self._watch = self.engine.at(terminal.deadline + 1, self._look)
 
     # -- answer to reset, PPS ------------------------------------------------------------------------------------------------
 
@@ -216,7 +215,7 @@ class SoftwareReader:
             self._heard.clear()
             self._pps = Pps(0, wanted)
             etu = T0Timing.at_rate(atr, Rate(RATE_DEFAULT), self.clock_hz, self.engine.timebase)
-            start = max(self.engine.now, burst.last + TURNAROUND_T0_ETU * etu.etu)
+            start = max(self.engine.now, burst.last + etu.turnaround_to_card)
             request = Burst(self._pps.encode(), start, etu.pitch_to_card, etu.etu)
             self._to_card(request)
             self._watch = self.engine.at(

@@ -66,6 +66,10 @@ def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) 
         raise RigNotAble("the software card speaks T=0 only")
     if model.reader.kind is ReaderKind.SOFTWARE:
         return _software(model, given, sink)
+    if model.reader.kind is ReaderKind.PCSC:
+        from bench.rig.real import pcsc_rig  # imports this module, and drivers only where one is used
+
+        return pcsc_rig(model, given, sink)
     raise RigNotAble(f"a reader of kind {model.reader.kind} cannot be driven yet")
 
 

@@ -1,0 +1,1 @@
+"""The reference card offered to programs outside, in real time."""

@@ -1,0 +1,43 @@
+"""What an APDU would take on the card's own contacts: pacing for transports that have no line (ISO/IEC 7816-3:2006, clauses 10 and 12.2)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.hop.limit import T0Limit
+from bench.iso7816.apdu import parse_command
+from bench.iso7816.errors import ApduError
+
+SHORT: Final = 255
+"""Bytes of data that one TPDU of T=0 carries to the card; 256 from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Ticks an APDU takes: the card's declared time for each command, and with ``line`` the shortest exchange on that line."""
+
+    card: int = 0
+    line: T0Limit | None = None
+
+    def ticks(self, command: bytes, response: bytes) -> int:
+        """From the command's first character to where the next command could begin. What is no APDU counts as a bare header."""
+        try:
+            parsed = parse_command(command)
+        except ApduError:
+            return self.card + (self.line.status() if self.line is not None else 0)
+        there, back = len(parsed.data), max(0, len(response) - 2)
+        line = self.line
+        if line is None:
+            return self.card
+        ticks = 0
+        if there > SHORT:  # extended: the whole APDU travels in ENVELOPEs
+            ticks += sum(line.envelope(piece) for piece in _pieces(len(command), SHORT))
+        elif there:
+            ticks += line.envelope(there)
+        if back:
+            ticks += sum(line.fetch(piece) for piece in _pieces(back, SHORT + 1))
+        return self.card + (ticks or line.status())
+
+
+def _pieces(length: int, most: int) -> list[int]:
+    whole, rest = divmod(length, most)
+    return [most] * whole + ([rest] if rest else [])

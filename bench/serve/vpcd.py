@@ -1,0 +1,227 @@
+"""The card side of vpcd, the virtual smart card reader of the vsmartcard project, as a protocol without I/O and as a loop over its socket.
+
+vpcd listens; the card connects. Each message is a length of two bytes (big-endian) and that many bytes: one control byte (0 power off, 1 power on,
+2 reset, 4 give the ATR) or a command APDU. Only the ATR and APDUs are answered, in the same form. vpcd sends length and body in two writes: without
+TCP_QUICKACK set anew before every receive, Nagle's algorithm and the delayed acknowledgement make each APDU take 44 ms.
+"""
+
+import contextlib
+import selectors
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Protocol
+
+from bench.engine import VirtualEngine
+from bench.serve.pace import Pace
+from bench.serve.slaved import SlavedEngine
+
+DEFAULT_PORT: Final = 35_963
+IDLE_S: Final = 0.5
+"""Longest sleep of a card that has nothing to do."""
+SEND_S: Final = 5
+"""How long vpcd may take to read an answer before it is considered gone."""
+MAX_MESSAGE: Final = 0xFFFF
+NO_DIAGNOSIS: Final = b"\x6f\x00"
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Control(IntEnum):
+    """A message of one byte."""
+
+    POWER_OFF = 0
+    POWER_ON = 1
+    RESET = 2
+    ATR = 4
+
+
+CONTROLS: Final = frozenset(int(control) for control in Control)
+
+
+class VpcdMessages:
+    """Cuts what the socket gives into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that are whole now. Empty ones are left out: they ask for nothing."""
+        buffer = self._buffer
+        buffer += data
+        messages = []
+        while len(buffer) >= 2:
+            length = buffer[0] << 8 | buffer[1]
+            if len(buffer) < 2 + length:
+                break
+            if length:
+                messages.append(bytes(buffer[2 : 2 + length]))
+            del buffer[: 2 + length]
+        return messages
+
+
+def encode(message: bytes) -> bytes:
+    """A message with its length before it. Raises ValueError above 65535 bytes, which vpcd cannot take."""
+    if len(message) > MAX_MESSAGE:
+        raise ValueError(f"an answer of {len(message)} bytes: vpcd takes at most {MAX_MESSAGE}")
+    return len(message).to_bytes(2, "big") + message
+
+
+class ApduCard(Protocol):
+    """What can be served: ``bench.card.Card`` is one."""
+
+    def power(self, on: bool) -> None:
+        """VCC; on again without off in between is a reset."""
+
+    def apdu(self, command: bytes) -> bytes:
+        """Answer an APDU. Must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An answer, and the engine's time at which it exists."""
+
+    message: bytes
+    tick: int
+
+
+class ServedCard:
+    """One card in the world's time: messages in, answers out, each stamped max(engine, wall)."""
+
+    def __init__(self, card: ApduCard, atr: bytes, engine: VirtualEngine, pace: Pace, paced: bool) -> None:
+        self.card = card
+        self.atr = atr
+        self.slaved = SlavedEngine(engine)
+        self.pace = pace
+        self.paced = paced
+        self.powered = False
+        self.apdus = 0
+
+    def message(self, message: bytes) -> Due | None:
+        """React to one message of vpcd; gives the answer where it wants one."""
+        now = self.slaved.follow()
+        if len(message) == 1 and message[0] in CONTROLS:
+            return self._control(message[0], now)
+        if not self.powered:
+            return Due(NO_DIAGNOSIS, now)
+        self.apdus += 1
+        response = self.card.apdu(message)
+        if len(response) > MAX_MESSAGE:
+            response = NO_DIAGNOSIS
+        return Due(response, self.slaved.ahead(self.pace.ticks(message, response)))
+
+    def _control(self, control: int, now: int) -> Due | None:
+        if control == Control.ATR:
+            return Due(self.atr, now)
+        if control == Control.POWER_OFF:
+            self.off()
+        elif control == Control.POWER_ON:
+            self.off()
+            self._on()
+        elif control == Control.RESET:
+            self._on()
+        return None
+
+    def off(self) -> None:
+        """Take power away (vpcd asks for it, or has gone)."""
+        if self.powered:
+            self.powered = False
+            self.card.power(False)
+
+    def _on(self) -> None:
+        self.powered = True
+        self.card.power(True)
+
+
+class VpcdLoop:
+    """Serves one card over one socket, in the caller's thread, with whatever else is to be watched meanwhile."""
+
+    def __init__(self, connection: socket.socket, served: ServedCard) -> None:
+        self.connection = connection
+        self.served = served
+        self.ended = False
+        """vpcd has closed the connection, or it broke."""
+        self.on_asked: Callable[[], None] = _nothing
+        """Called whenever vpcd has asked the card something."""
+        self._messages = VpcdMessages()
+        self._held: list[Due] = []
+        self._selector = selectors.DefaultSelector()
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(connection, selectors.EVENT_READ, self._readable)
+
+    def watch(self, file: int, readable: Callable[[], None]) -> None:
+        """Call ``readable`` whenever there is something to read at this descriptor."""
+        self._selector.register(file, selectors.EVENT_READ, readable)
+
+    def replace(self, served: ServedCard) -> None:
+        """Put another card in the place of this one; it is without power until vpcd gives it some."""
+        self.served.off()
+        self._held.clear()
+        self.served = served
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Serve until ``stop()`` holds (asked after everything that happens) or vpcd is gone."""
+        try:
+            while not self.ended and not stop():
+                self.turn()
+        finally:
+            self.served.off()
+            self._selector.close()
+
+    def turn(self) -> None:
+        """Sleep until something happens, then do it."""
+        slaved = self.served.slaved
+        sleep = slaved.sleep(IDLE_S)
+        if self._held:
+            sleep = min(sleep, slaved.seconds_until(self._held[0].tick))
+        for key, _ in self._selector.select(sleep):
+            key.data()
+        slaved = self.served.slaved
+        slaved.follow()
+        self._send_due()
+
+    def _send_due(self) -> None:
+        held = self._held
+        while held and (not self.served.paced or self.served.slaved.wall >= held[0].tick):
+            self._send(held.pop(0).message)
+
+    def _readable(self) -> None:
+        with contextlib.suppress(OSError):
+            if _QUICKACK is not None:
+                self.connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        try:
+            data = self.connection.recv(65_536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+            return
+        self.on_asked()
+        for message in self._messages.feed(data):
+            due = self.served.message(message)
+            if due is not None:
+                self._held.append(due)
+        self._send_due()
+
+    def _send(self, message: bytes) -> None:
+        data = encode(message)
+        try:
+            sent = self.connection.send(data)
+            if sent < len(data):  # longer than the socket's buffer: vpcd is reading it, so wait for that
+                self.connection.settimeout(SEND_S)
+                self.connection.sendall(data[sent:])
+                self.connection.setblocking(False)
+        except OSError:
+            self.ended = True
+
+
+def connect(host: str, port: int, timeout_s: float = 5) -> socket.socket:
+    """Connect to vpcd at ``host``:``port``. Raises OSError."""
+    return socket.create_connection((host, port), timeout_s)
+
+
+def _nothing() -> None:
+    pass
