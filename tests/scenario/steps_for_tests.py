@@ -1,5 +1,7 @@
 """Steps that only tests use: one that measures what it is told, one that ends as it is told."""
 
+import os
+import signal
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -42,7 +44,9 @@ class End(Step):
     verb: ClassVar[str] = "end"
     short: ClassVar[str] = "by"
 
-    by: Annotated[Literal["nothing", "card", "bench", "reason", "crash"], Field(description="how")] = "nothing"
+    by: Annotated[Literal["nothing", "card", "bench", "reason", "crash", "process"], Field(description="how")] = (
+        "nothing"
+    )
 
     def run(self, context: StepContext) -> None:
         match self.by:
@@ -54,6 +58,8 @@ class End(Step):
                 raise NotApplicable("this rig has no wheels")
             case "crash":
                 raise ZeroDivisionError("one by nothing")
+            case "process":
+                os.kill(os.getpid(), signal.SIGKILL)
             case "nothing":
                 return
 
