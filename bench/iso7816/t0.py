@@ -6,7 +6,7 @@ Left out so far: the error signal and repetition (7.3), which need a line that d
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -27,11 +27,14 @@ class T0Timing:
     pitch_to_card: int
     pitch_to_terminal: int
     waiting_time: int
+    turnaround: int = field(init=False)
+    """Least distance of two characters in opposite directions (10.2), and so from the terminal's to the card's."""
+    turnaround_to_card: int = field(init=False)
+    """The same from the card's character to the terminal's: the extra guard time runs from the previous character, whoever sent it (8.3)."""
 
-    @property
-    def turnaround(self) -> int:
-        """Least distance of two characters in opposite directions (10.2)."""
-        return TURNAROUND_T0_ETU * self.etu
+    def __post_init__(self) -> None:
+        self.turnaround = TURNAROUND_T0_ETU * self.etu
+        self.turnaround_to_card = max(self.turnaround, self.pitch_to_card)
 
     @classmethod
     def at_rate(cls, atr: Atr, rate: Rate, clock_hz: int, timebase: Timebase) -> "T0Timing":
@@ -141,7 +144,7 @@ class T0Terminal:
                     count = left if byte == ins else 1
                     piece = self._command[self._sent : self._sent + count]
                     self._sent += count
-                    return self._send(piece, self._last_received + timing.turnaround)
+                    return self._send(piece, 0)
                 if len(self._received) < self._expected:
                     self._await = _Await.DATA if byte == ins else _Await.ONE_DATA
                     continue
@@ -162,7 +165,7 @@ class T0Terminal:
 
     def _send(self, data: bytes, earliest: int) -> Burst:
         timing = self.timing
-        start = max(earliest, self._last_received + timing.turnaround)
+        start = max(earliest, self._last_received + timing.turnaround_to_card)
         burst = Burst(data, start, timing.pitch_to_card, timing.etu)
         self._last_sent = burst.last
         self.deadline = self._last_sent + timing.waiting_time

@@ -30,6 +30,7 @@ class ApduOverT0:
         self._at = 0
         self._data = bytearray()
         self._last = b""
+        self._corrected = False
 
     def start(self) -> Tpdu:
         """The first TPDU."""
@@ -45,9 +46,13 @@ class ApduOverT0:
                 return ResponseApdu(bytes(self._data), sw)
             self._at += 1
             return self._send(self._commands[self._at])
-        if sw1 == 0x6C and len(response) == 2 and self._last[4] != sw2:
+        bare = len(response) == 2
+        if sw1 == 0x6C and bare and not self._corrected:  # once: a card that goes on correcting itself would never end
+            self._corrected = True
             return self._send(self._last[:4] + bytes((sw2,)))
-        if sw1 == 0x61 and self._le is not None and len(self._data) < self._le:
+        fetched = self._last[1] == Ins.GET_RESPONSE
+        if sw1 == 0x61 and self._le is not None and len(self._data) < self._le and not (bare and fetched):
+            self._corrected = False
             wanted = min(sw2 or 256, self._le - len(self._data), 256)
             return self._send(get_response(self._cla, wanted).header)
         return ResponseApdu(bytes(self._data), sw)

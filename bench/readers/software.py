@@ -102,6 +102,7 @@ class SoftwareReader:
         self._contact += 1
         self._power_cycle += 1
         self._arriving = None
+        self._terminal = None
         self._done = None
         self._power_done = None
 
