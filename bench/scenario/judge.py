@@ -67,4 +67,3 @@ def judge(value: float, unit: str, limits: Limits, resolution: float = 0.0) -> J
                 Verdict.MARGINAL, f"{value:.12g} {unit}, within the margin of {limits.marginal:.12g} and {limit:.12g}"
             )
     return Judgement(Verdict.PASS)
-
