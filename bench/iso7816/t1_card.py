@@ -35,7 +35,7 @@ from bench.iso7816.t1_block import (
     swap_nad,
 )
 from bench.iso7816.t1_line import ATTEMPTS, BlockReceiver, T1Fault, T1Timing, T1UsageError
-from bench.iso7816.t1_states import EVENT_OF, Action, CardState, Event
+from bench.iso7816.t1_states import EVENT_OF, FAILURES, Action, CardState, Event, counts_as_failure
 from bench.iso7816.t1_table_card import CARD
 
 COMMAND_MAX: Final = 65_548
@@ -269,7 +269,8 @@ class T1Card:
             self._fault("11.6", f"{block if block is not None else event} in state {connection.state}")
             event = Event.INVALID
             step = row[event]
-        if step.action is Action.REPEAT or event is Event.INVALID:
+        heard = event
+        if step.action in FAILURES and counts_as_failure(event, step.action):
             connection.attempts += 1
             limit = IFS_ATTEMPTS if connection.state in _IFS_STATES else ATTEMPTS
             if connection.attempts >= limit and Event.EXHAUSTED in row:
@@ -277,9 +278,14 @@ class T1Card:
                 step = row[event]
         else:
             connection.attempts = 0
+        before = connection.state
         if self.on_step is not None:
-            self.on_step(connection.state, event)
+            self.on_step(before, event)
         connection.state = step.next
+        if event is Event.EXHAUSTED and heard is not Event.INVALID and before is not step.next:
+            # In reception mode now: what was heard is a valid block, and is answered as such.
+            connection.attempts = 0
+            return self._step(heard, block)
         return self._actions[step.action](block)
 
     def _turn_acking(self) -> Burst | None:

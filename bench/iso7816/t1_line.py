@@ -28,6 +28,8 @@ from bench.iso7816.t1_block import (
 
 ATTEMPTS: Final = 3
 """A block is sent, and sent again or asked for at most twice (11.6.3, rule 7.4)."""
+STALLED_MAX: Final = 2 * ATTEMPTS
+"""Blocks without progress after which a terminal resynchronises, valid or not; ISO leaves it open."""
 LONGEST_BLOCK: Final = PROLOGUE + INF_MAX + 2
 
 

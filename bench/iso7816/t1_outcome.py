@@ -107,7 +107,9 @@ class Exchange:
     """Bytes of the command that have been sent at least once."""
     received: bytearray = field(default_factory=bytearray)
     attempts: int = 0
-    """Failures in a row."""
+    """Failures in a row (rule 7.4)."""
+    stalled: int = 0
+    """Repetitions either side asked for since the exchange last got on."""
     requests: int = 0
     """Blocks in a row that did not get the exchange on."""
     retries: int = 0

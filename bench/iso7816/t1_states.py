@@ -111,7 +111,12 @@ class Action(StrEnum):
 
 
 FAILURES: Final = frozenset((Action.ASK, Action.REPEAT, Action.REPEAT_I))
-"""Actions that are one more attempt; all others are progress and set the count back."""
+"""Actions that are one more attempt at the same thing; all others are progress."""
+
+
+def counts_as_failure(event: Event, action: Action) -> bool:
+    """Whether rule 7.4 counts this: no error-free block, or not the response that an S(… request) asks for (7.3)."""
+    return action is Action.REPEAT or event in (Event.INVALID, Event.SILENCE, Event.I_WRONG)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ Decisions where the standard leaves room:
   lost may then have been executed twice.
 - Three attempts (rule 7.4.2), then RESYNCH, three times (rule 6.4), then nothing but a reset helps. If no block ever
   came, three attempts are all (rule 7.4.1).
+- Rule 7.4 counts blocks that were not error-free, in succession; a valid R-block in between starts the count anew (so
+  annex A, scenario 13). Two sides that only ever ask each other again are stopped after six blocks without progress.
 - Rules 2.1, 2.2, 5 and 6 to 7.3 are worded as the standard has them; 7.4 to 7.6, 8 and 9 as implementations quote
   them. Check against the text before certifying on a sub-number.
 """
@@ -38,9 +40,9 @@ from bench.iso7816.t1_block import (
     encode_block,
     swap_nad,
 )
-from bench.iso7816.t1_line import ATTEMPTS, BlockReceiver, T1Timing, T1UsageError
+from bench.iso7816.t1_line import ATTEMPTS, STALLED_MAX, BlockReceiver, T1Timing, T1UsageError
 from bench.iso7816.t1_outcome import RESPONSE_MAX, Exchange, Numbers, Purpose, T1Failure, T1Outcome
-from bench.iso7816.t1_states import EVENT_OF, FAILURES, Action, Event, TerminalState
+from bench.iso7816.t1_states import EVENT_OF, FAILURES, Action, Event, TerminalState, counts_as_failure
 from bench.iso7816.t1_table_terminal import TERMINAL
 
 
@@ -237,14 +239,16 @@ class T1Terminal:
             self._x.fault("11.6", f"{block if block is not None else event} in state {self.state}")
             event = Event.INVALID
             step = row[event]
+        exchange = self._x
         if step.action in FAILURES:
-            self._x.retries += 1
-            self._x.attempts += 1
-            if self._x.attempts >= ATTEMPTS:
+            exchange.retries += 1
+            exchange.stalled += 1
+            exchange.attempts = exchange.attempts + 1 if counts_as_failure(event, step.action) else 0
+            if exchange.attempts >= ATTEMPTS or exchange.stalled >= STALLED_MAX:
                 event = self._exhausted()
                 step = row[event]
         else:
-            self._x.attempts = 0
+            exchange.attempts = 0
         if self.on_step is not None:
             self.on_step(self.state, event)
         self.state = step.next
@@ -304,7 +308,7 @@ class T1Terminal:
         return self._send(SBlock(self._x.nad, Supervisory.ABORT))
 
     def _send_resynch(self, _block: object) -> Burst:
-        self._x.attempts = 0
+        self._x.attempts = self._x.stalled = 0
         self._x.ifs_refused = self._x.purpose is Purpose.IFS
         self._ifs_asked = 0
         return self._send(SBlock(self._x.nad, Supervisory.RESYNCH))
@@ -338,12 +342,13 @@ class T1Terminal:
         return self._send(self._last_i)
 
     def _advance(self, _block: object) -> Burst | T1Outcome:
-        self._x.requests = 0
+        self._x.requests = self._x.stalled = 0
         return self._turn_sending()
 
     def _take(self, block: object) -> Burst | T1Outcome:
         assert isinstance(block, IBlock)
         self._x.connection.receive ^= 1
+        self._x.stalled = 0
         if block.inf:
             self._x.requests = 0
             self._x.received += block.inf
@@ -378,6 +383,7 @@ class T1Terminal:
 
     def _restart(self, _block: object) -> Burst | T1Outcome:
         self._x.resynchs += 1
+        self._x.stalled = 0
         for numbers in self._numbers.values():
             numbers.send = numbers.receive = 0
         self.ifsc = self._initial_ifsc

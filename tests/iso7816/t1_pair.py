@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bench.engine import Timebase, Timer, VirtualEngine
 from bench.iso7816.atr import T1Parameters, build_atr, parse_atr
@@ -138,10 +139,8 @@ class Pair:
         """From the first burst to the outcome; fails if there is none within an hour of the line's time."""
         self.outcome = None
         self._from_terminal(first)
-        assert self.engine.wait(lambda: self.outcome is not None, 3600 * TIMEBASE.hz), "the exchange never ended"
-        outcome = self.outcome
-        assert outcome is not None
-        return outcome
+        self.engine.wait(lambda: self.outcome is not None, 3600 * TIMEBASE.hz)
+        return self._ended()
 
     @property
     def transcript(self) -> str:
@@ -152,6 +151,10 @@ class Pair:
         """The card sends this."""
         if burst is not None:
             self._from_card(burst)
+
+    def _ended(self) -> T1Outcome:
+        assert self.outcome is not None, "the exchange never ended"
+        return self.outcome
 
     # --- the line ----------------------------------------------------------------------------------------------------
 
@@ -173,13 +176,13 @@ class Pair:
 
     def _from_terminal(self, burst: Burst) -> None:
         for heard in self._arrivals(">", burst):
-            self.engine.at(heard.burst.taken, lambda heard=heard: self._card_receives(heard))
+            self.engine.at(heard.burst.taken, partial(self._card_receives, heard))
         self._watch_terminal()
 
     def _from_card(self, burst: Burst) -> None:
         for heard in self._arrivals("<", burst):
             self.terminal.incoming(heard.burst)
-            self.engine.at(heard.burst.taken, lambda heard=heard: self._terminal_receives(heard))
+            self.engine.at(heard.burst.taken, partial(self._terminal_receives, heard))
 
     def _card_receives(self, heard: Heard) -> None:
         self._card_sends(self.card.receive(heard.burst, self._later, heard.damaged))
