@@ -47,9 +47,7 @@ class ServeOrder:
     given: dict[str, str]
     polls: InnerPolls = InnerPolls()
     paced: bool = False
-    """Hold each answer for the card's declared time."""
-    line: bool = False
-    """Where paced: for the time its characters would take on the card's line, too."""
+    """Hold each answer until the wall has reached its time: what its characters take on the card's line, and the card's declared time."""
 
     def encode(self) -> str:
         return json.dumps(asdict(self))
@@ -61,7 +59,7 @@ class ServeOrder:
             tree = json.loads(text)
             polls = InnerPolls(float(tree["polls"]["first_ms"]), float(tree["polls"]["longest_ms"]))
             given = {str(name): str(value) for name, value in tree["given"].items()}
-            return cls(given, polls, bool(tree["paced"]), bool(tree["line"]))
+            return cls(given, polls, bool(tree["paced"]))
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not an order to serve: {error!r}") from error
 
@@ -79,8 +77,7 @@ def serve_chain(order: ServeOrder) -> ServedCard:
     chain = SoftwareChain(engine, given, poll, False, NullSink())
     card = chain.cards[0]
     timing = T0Timing.at_rate(parse_atr(card.profile.atr), Rate(given.ta1), given.clock_hz, timebase)
-    line = T0Limit(timing.etu, timing.pitch_to_card) if order.line else None
-    pace = Pace(given.card_time.ticks(timebase), line)
+    pace = Pace(T0Limit(timing.etu, timing.pitch_to_card, given.card_time.ticks(timebase)))
     return ServedCard(card, card.profile.atr, engine, pace, order.paced)
 
 

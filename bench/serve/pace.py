@@ -13,21 +13,18 @@ SHORT: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Ticks an APDU takes: the card's declared time for each command, and with ``line`` the shortest exchange on that line."""
+    """Ticks an APDU takes as TPDUs of T=0: the shortest exchanges on that line, the card's declared time in each."""
 
-    card: int = 0
-    line: T0Limit | None = None
+    line: T0Limit
 
     def ticks(self, command: bytes, response: bytes) -> int:
         """From the command's first character to where the next command could begin. What is no APDU counts as a bare header."""
-        try:
-            parsed = parse_command(command)
-        except ApduError:
-            return self.card + (self.line.status() if self.line is not None else 0)
-        there, back = len(parsed.data), max(0, len(response) - 2)
         line = self.line
-        if line is None:
-            return self.card
+        try:
+            there = len(parse_command(command).data)
+        except ApduError:
+            return line.status()
+        back = max(0, len(response) - 2)
         ticks = 0
         if there > SHORT:  # extended: the whole APDU travels in ENVELOPEs
             ticks += sum(line.envelope(piece) for piece in _pieces(len(command), SHORT))
@@ -35,7 +32,7 @@ class Pace:
             ticks += line.envelope(there)
         if back:
             ticks += sum(line.fetch(piece) for piece in _pieces(back, SHORT + 1))
-        return self.card + (ticks or line.status())
+        return ticks or line.status()
 
 
 def _pieces(length: int, most: int) -> list[int]:

@@ -1,7 +1,8 @@
 """The virtual engine slaved to the wall: how a card of virtual time lives in the real one.
 
-Engine time never goes back. Idle, it follows the wall. On a request it runs ahead by what the card takes, until the answer exists; unpaced, that
-answer goes out at once and the engine stays ahead until the wall has caught up; paced, the answer is held until then.
+Engine time never goes back. Idle, it follows the wall. On a request it runs ahead by what the exchange takes on the card's own line, until the
+answer exists; unpaced, that answer goes out at once and the engine stays ahead until the wall has caught up (so a busy chain lives faster than the
+wall, all its lines alike); paced, the answer is held until then.
 """
 
 import time

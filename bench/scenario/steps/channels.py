@@ -89,9 +89,10 @@ class Lookup(Step):
         if self.service is not None and self.listed:
             service(context, self.service, self.card)
         begun = context.engine.now
-        rows = json.loads(self._ask(context, b"json\n"))
+        as_json, as_lines = self._ask(context, b"json\n", b"\n")
         context.measured("answer_time", milliseconds(context, context.engine.now - begun))
-        lines = self._ask(context, b"\n").decode("ascii").split("\r\n")[:-1]
+        rows = json.loads(as_json)
+        lines = as_lines.decode("ascii").split("\r\n")[:-1]
         as_rows = [f"{row['name']} {row['port']} {row['protocol']} {row['card']} {row['state']}" for row in rows]
         if as_rows != [line for line in lines if line]:
             context.fail("the directory's lines and its JSON differ")
@@ -106,8 +107,14 @@ class Lookup(Step):
                     socket = dial(context, row["port"])
                     context.engine.call(socket.close)
 
-    def _ask(self, context: StepContext, question: bytes) -> bytes:
-        socket = dial(context, DIRECTORY_PORT)
-        context.engine.call(lambda: socket.write(question))
-        wait(context, lambda: socket.ended)
-        return bytes(socket.received)
+    def _ask(self, context: StepContext, *questions: bytes) -> list[bytes]:
+        """Put all questions at one moment: services may come and go between two."""
+        sockets = [dial(context, DIRECTORY_PORT) for _ in questions]
+
+        def ask() -> None:
+            for socket, question in zip(sockets, questions, strict=True):
+                socket.write(question)
+
+        context.engine.call(ask)
+        wait(context, lambda: all(socket.ended for socket in sockets))
+        return [bytes(socket.received) for socket in sockets]
