@@ -54,7 +54,7 @@ class VerdictSummary:
         lines.append("-" * len(lines[0]))
         for entry in self.scenarios:
             lines.append(_row(_shortened(entry.scenario, name), entry.tally, name))
-            if entry.worst not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+            if entry.worst is not Verdict.PASS:
                 lines.append(_reason(entry, max(width, 76)))
         lines += ["-" * len(lines[0]), _row("all", self.tally, name)]
         lines += [_printable(f"note: {note}") for note in self.notes]
