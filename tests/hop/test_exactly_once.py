@@ -47,7 +47,8 @@ def test_1_5_packets_queued_at_any_moment_arrive_exactly_once(
 ) -> None:
     pair = make_pair(way, MTU, way is Way.TPDU, iter(()))
     waiting = [(at, outward, index) for index, (at, outward) in enumerate(sorted(moments))]
-    sent_out, sent_in = [], []
+    sent_out: list[tuple[Kind, bytes]] = []
+    sent_in: list[tuple[Kind, bytes]] = []
 
     def before(exchange: int) -> bool:
         while waiting and (waiting[0][0] <= exchange or pair.idle):
