@@ -5,19 +5,22 @@ tick: what is on the wire at that moment is lost, as on real contacts.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from bench.engine import Engine, Timer
-from bench.iso7816.atr import Atr, AtrError, parse_atr
-from bench.iso7816.line import Burst, CardEnd
+from bench.iso7816.atr import Atr, AtrError, Rule, parse_atr
+from bench.iso7816.line import CHARACTER_TAKEN_ETU, Burst, CardEnd
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.iso7816.pps import Pps, evaluate
 from bench.iso7816.rates import (
     ATR_START_MAX_CYCLES,
+    GUARD_ETU,
     INITIAL_WT_ETU,
     RATE_DEFAULT,
     RESET_LOW_MIN_CYCLES,
     Rate,
 )
+from bench.iso7816.session import Side
 from bench.iso7816.t0 import T0Outcome, T0Terminal, T0Timing
 
 
@@ -35,6 +38,10 @@ class SoftwareReader:
         """The rate to ask for by PPS; None stays at the default one."""
         self.detects = detects
         """Whether a switch tells at once that the card is gone; otherwise silence does."""
+        self.on_burst: Callable[[Burst, Side], None] | None = None
+        """Told of every burst when it is sent (it may begin later), and who sends it: where the line is watched."""
+        self.on_reset: Callable[[int], None] | None = None
+        """Told when RST rises, before the answer to reset."""
         self.ta1 = RATE_DEFAULT
         self.atr: Atr | None = None
         self._card: CardEnd | None = None
@@ -121,12 +128,16 @@ class SoftwareReader:
     # -- the wire ------------------------------------------------------------------------------------------------------------
 
     def _to_card(self, burst: Burst) -> None:
+        if self.on_burst is not None:
+            self.on_burst(burst, Side.TERMINAL)
         card = self._card
         if card is not None:
             contact = self._contact
             self.engine.at(burst.taken, lambda: card.receive(burst) if contact == self._contact else None)
 
     def _from_card(self, burst: Burst) -> None:
+        if self.on_burst is not None:
+            self.on_burst(burst, Side.CARD)
         contact = self._contact
         self._arriving = burst
         self.engine.at(burst.taken, lambda: self._received(burst) if contact == self._contact else None)
@@ -190,6 +201,8 @@ class SoftwareReader:
             return
         limit = self._cycles(ATR_START_MAX_CYCLES) + INITIAL_WT_ETU * self._cycles(372) // 20
         self._watch = self.engine.after(limit, lambda: self._gave_up("mute"))
+        if self.on_reset is not None:
+            self.on_reset(self.engine.now)
         if self._card is not None:
             self._card.power_up(self.engine.now, self.clock_hz)
 
@@ -204,7 +217,11 @@ class SoftwareReader:
         try:
             atr = parse_atr(bytes(self._heard))
         except AtrError as error:
-            self._gave_up(f"bad ATR: {error}")
+            if error.rule not in _UNFINISHED:
+                self._gave_up(f"bad ATR: {error}")
+                return
+            why = f"bad ATR: {error}"
+            self._watch = self.engine.at(burst.last + self._longest_wait(burst), lambda: self._atr_overdue(why))
             return
         self.atr = atr
         wanted = self.wanted_ta1
@@ -225,6 +242,18 @@ class SoftwareReader:
             return
         self._started(Rate(RATE_DEFAULT), burst)
 
+    def _longest_wait(self, burst: Burst) -> int:
+        """From a leading edge on, how long the next character of an answer to reset may take to have been taken."""
+        return INITIAL_WT_ETU * burst.etu + CHARACTER_TAKEN_ETU * burst.etu
+
+    def _atr_overdue(self, why: str) -> None:
+        """No more of the answer to reset has been taken; a burst that has begun is heard to its end."""
+        arriving = self._arriving
+        if arriving is not None and arriving.start <= self.engine.now:
+            self._watch = self.engine.at(arriving.taken, lambda: self._atr_overdue(why))
+        else:
+            self._gave_up(why)
+
     def _pps_answered(self, burst: Burst) -> None:
         assert self._pps is not None
         result = evaluate(self._pps, bytes(self._heard))
@@ -240,7 +269,9 @@ class SoftwareReader:
         assert self.atr is not None
         timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, self.engine.timebase)
         self.ta1 = rate.ta1
-        self._terminal = T0Terminal(timing, burst.last)
+        # The guard time of the last character at the old rate (9.1) is longer than a turn-around at a fast new one.
+        heard = max(burst.last, burst.last + GUARD_ETU * burst.etu - timing.turnaround_to_card)
+        self._terminal = T0Terminal(timing, heard)
         done, self._power_done = self._power_done, None
         if done is not None:
             done(PowerUp(self.atr.encode()))
@@ -253,6 +284,10 @@ class SoftwareReader:
 
     def _cycles(self, count: int) -> int:
         return self.engine.timebase.cycles(count, self.clock_hz)
+
+
+_UNFINISHED: Final = frozenset({Rule.EMPTY, Rule.TRUNCATED, Rule.TCK_MISSING})
+"""What an answer to reset breaks while characters of it are still to come."""
 
 
 def _lost(_burst: Burst) -> None:
