@@ -46,9 +46,13 @@ class RealRig(Rig):
         self.time_resolution_ns = reader.time_resolution_ns
         self._engine = engine
         self._on_hung = on_hung
+        self._closed = False
 
     def close(self) -> None:
-        """Power down, let go of the reader, stop the clock. Raises RigError for what broke and nobody has heard of yet."""
+        """Power down, let go of the reader, stop the clock; closing twice is no mistake. Raises RigError for what broke and nobody heard of yet."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._engine.call(self.host.stop)
             self.reader.close()

@@ -26,8 +26,8 @@ class Pace:
             return line.status()
         back = max(0, len(response) - 2)
         ticks = 0
-        if there > SHORT:  # extended: the whole APDU travels in ENVELOPEs
-            ticks += sum(line.envelope(piece) for piece in _pieces(len(command), SHORT))
+        if there > SHORT:  # extended: the whole APDU travels in ENVELOPEs, and an empty one ends it
+            ticks += sum(line.envelope(piece) for piece in _pieces(len(command), SHORT)) + line.status()
         elif there:
             ticks += line.envelope(there)
         if back:
