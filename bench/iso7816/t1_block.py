@@ -319,3 +319,28 @@ def _check_value(block: SBlock) -> BlockError | None:
     if block.function is Supervisory.WTX and not 1 <= block.value <= 0xFF:
         return BlockError(BlockRule.WTX_VALUE, 4, f"WTX = {block.value:02X}")
     return None
+
+
+# --- what a disturbance does ------------------------------------------------------------------------------------------
+
+
+class Damage(Enum):
+    """What the codes of T=1 can do about a disturbance of one block."""
+
+    NONE = "none"
+    """It arrived as it was sent."""
+    SEEN = "seen"
+    """Parity, LEN or EDC tell: the block is repeated (correctable), or the exchange ends in a named error (detectable)."""
+    UNSEEN = "unseen"
+    """Another valid block arrived: undetectable, to be counted among the residual errors."""
+
+
+def damage(sent: bytes, heard: bytes, edc: EdcScheme, damaged: Collection[int] = ()) -> Damage:
+    """Class what arrived (`damaged`: indices of characters with wrong parity) where `sent` was sent."""
+    if heard == sent and not damaged:
+        return Damage.NONE
+    try:
+        decode_block(heard, edc, INF_MAX, damaged)
+    except BlockError:
+        return Damage.SEEN
+    return Damage.UNSEEN

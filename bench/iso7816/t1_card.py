@@ -165,7 +165,7 @@ class T1Card:
     @property
     def deadline(self) -> int | None:
         """When `remind` must be called: half of the time to answer is over, or a block broke off (CWT)."""
-        broke_off = self._receiver.last + self.timing.cwt if self._receiver.partial else None
+        broke_off = self._broke_off
         if self._connection.state is not CardState.BUSY:
             return broke_off
         short = self._short
@@ -184,6 +184,10 @@ class T1Card:
         self._wish_abort = True
 
     # --- what the line and the application bring ---------------------------------------------------------------------
+
+    def incoming(self, burst: Burst) -> None:
+        """The terminal has begun a burst. Need not be told: a block that comes in pieces is then judged too early."""
+        self._receiver.incoming(burst)
 
     def receive(self, burst: Burst, later: ApduLater, damaged: Collection[int] = ()) -> Burst | None:
         """The terminal's burst has been taken; `damaged` are the indices of characters with wrong parity.
@@ -215,13 +219,19 @@ class T1Card:
         at = self.deadline
         if at is None:
             return None
-        if self._receiver.partial and at == self._receiver.last + self.timing.cwt:
+        if at == self._broke_off:
             self._earliest = at
             return self._heard_block(self._receiver.close(max(self.ifsc, self._ifs_asked)))
         self._earliest = at
         return self._step(Event.TIME_SHORT, None)
 
     # --- deciding ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _broke_off(self) -> int | None:
+        """When CWT is over within a block."""
+        receiver = self._receiver
+        return receiver.extended(receiver.last + self.timing.cwt) if receiver.partial else None
 
     @property
     def _short(self) -> int:

@@ -100,7 +100,7 @@ class T1Timing:
 class BlockReceiver:
     """Puts bursts together to blocks. `last` is the leading edge of the last character heard."""
 
-    __slots__ = ("_damaged", "_data", "_gap", "cwt", "edc", "last")
+    __slots__ = ("_coming", "_damaged", "_data", "_gap", "cwt", "edc", "last")
 
     def __init__(self, edc: EdcScheme, cwt: int, last: int) -> None:
         self.edc = edc
@@ -109,6 +109,18 @@ class BlockReceiver:
         self._data = bytearray()
         self._damaged: set[int] = set()
         self._gap = 0
+        self._coming: list[Burst] = []
+
+    def incoming(self, burst: Burst) -> None:
+        """A burst is on its way: known from its beginning, taken at its end."""
+        self._coming.append(burst)
+
+    def extended(self, deadline: int) -> int:
+        """A deadline, put off to the end of a burst that begins before it: a block is in time if its beginning is."""
+        for burst in self._coming:
+            if burst.start <= deadline:
+                deadline = max(deadline, burst.taken + 1)
+        return deadline
 
     @property
     def partial(self) -> bool:
@@ -118,7 +130,8 @@ class BlockReceiver:
     def receive(self, burst: Burst, ifs: int, damaged: Collection[int]) -> Block | BlockError | None:
         """Take a burst; a block, or why it is none, or None while characters are missing."""
         data = burst.data
-        since, self.last = self.last, burst.last
+        since = self.last
+        self.skip(burst)
         if self._data or burst.pitch > self.cwt:
             begun = len(self._data)
             if begun and burst.start - since > self.cwt:
@@ -138,6 +151,12 @@ class BlockReceiver:
             return decode_block(data, self.edc, ifs, damaged)
         except BlockError as error:
             return error
+
+    def skip(self, burst: Burst) -> None:
+        """A burst has been taken that is no concern of this side."""
+        self.last = burst.last
+        if self._coming:
+            self._coming = [other for other in self._coming if other.taken > burst.taken]
 
     def close(self, ifs: int) -> Block | BlockError:
         """Nothing more comes: what has been heard so far, as a block or as why it is none."""

@@ -13,9 +13,11 @@ _T = TerminalState
 
 _TERMINAL_ENDS: Final[Parts[TerminalState]] = {
     Event.EXHAUSTED: (Action.SEND_RESYNCH, _T.RESYNCH, "7.4.2"),
-    Event.NO_START: (Action.GIVE_UP, _T.DEAD, "7.4.1"),
     Event.HOPELESS: (Action.GIVE_UP, _T.DEAD, "6.4"),
 }
+
+_TERMINAL_MAY_BE_FIRST: Final[Parts[TerminalState]] = {Event.NO_START: (Action.GIVE_UP, _T.DEAD, "7.4.1")}
+"""For states in which no block may ever have come; the others follow on one."""
 
 _TERMINAL_WAITS: Final[Parts[TerminalState]] = {
     **_TERMINAL_ENDS,
@@ -68,6 +70,7 @@ TERMINAL: Final[Table[TerminalState]] = {
     _T.ACK: row(
         _T.ACK,
         _TERMINAL_WAITS,
+        _TERMINAL_MAY_BE_FIRST,
         {
             Event.R_NEXT: (Action.ADVANCE, _T.SENDING, "2.2"),
             Event.R_AGAIN: (Action.REPEAT_I, None, "7.1"),
@@ -77,6 +80,7 @@ TERMINAL: Final[Table[TerminalState]] = {
     _T.ANSWER: row(
         _T.ANSWER,
         _TERMINAL_WAITS,
+        _TERMINAL_MAY_BE_FIRST,
         {
             Event.I_LAST: (Action.DELIVER, _T.IDLE, "2.1"),
             Event.I_MORE: (Action.TAKE, _T.RECEIVING, "2.1"),
@@ -98,7 +102,12 @@ TERMINAL: Final[Table[TerminalState]] = {
             Event.ABORT_REQUEST: (Action.ACCEPT_ABORT, _T.RELEASE, "9"),
         },
     ),
-    _T.IFS_IDLE: row(_T.IFS_IDLE, _TERMINAL_REQUESTS, {Event.IFS_RESPONSE: (Action.APPLY_IFS, _T.IDLE, "4")}),
+    _T.IFS_IDLE: row(
+        _T.IFS_IDLE,
+        _TERMINAL_REQUESTS,
+        _TERMINAL_MAY_BE_FIRST,
+        {Event.IFS_RESPONSE: (Action.APPLY_IFS, _T.IDLE, "4")},
+    ),
     _T.IFS_SENDING: row(_T.IFS_SENDING, _TERMINAL_REQUESTS, {Event.IFS_RESPONSE: (Action.APPLY_IFS, _T.SENDING, "4")}),
     _T.IFS_RECEIVING: row(
         _T.IFS_RECEIVING, _TERMINAL_REQUESTS, {Event.IFS_RESPONSE: (Action.APPLY_IFS, _T.RECEIVING, "4")}

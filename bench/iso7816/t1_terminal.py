@@ -71,13 +71,12 @@ class T1Terminal:
         self.requests_max = requests_max
         """How many S-blocks, or empty blocks of a chain, the card may send in a row without getting on."""
         self.state = TerminalState.IDLE
-        self.deadline = 0
-        """When the card will have been silent too long: BWT, or CWT inside a block (11.4.3)."""
         self.on_step: Callable[[TerminalState, Event], None] | None = None
         """Told of each transition."""
         self._initial_ifsc = ifsc
         self._receiver = BlockReceiver(edc, timing.cwt, last_received)
         self._last_sent = -(10**30)
+        self._limit = 0
         self._numbers: dict[int, Numbers] = {}
         self._started = False
         self._now = 0
@@ -112,6 +111,11 @@ class T1Terminal:
     def busy(self) -> bool:
         """Whether an exchange is under way."""
         return self.state is not TerminalState.IDLE and self.state is not TerminalState.DEAD
+
+    @property
+    def deadline(self) -> int:
+        """When the card will have been silent too long: BWT, or CWT inside a block (11.4.3)."""
+        return self._receiver.extended(self._limit)
 
     # --- what the user asks for --------------------------------------------------------------------------------------
 
@@ -154,16 +158,15 @@ class T1Terminal:
     # --- what the line brings ----------------------------------------------------------------------------------------
 
     def incoming(self, burst: Burst) -> None:
-        """The card has begun a burst: its block is in time if its first character is (11.4.3)."""
-        if self.busy and burst.start <= self.deadline:
-            self.deadline = max(self.deadline, burst.taken)
+        """The card has begun a burst (or will at `burst.start`): it is in time if its first character is (11.4.3)."""
+        self._receiver.incoming(burst)
 
     def receive(self, burst: Burst, damaged: Collection[int] = ()) -> Burst | T1Outcome | None:
         """The card's burst has been taken; `damaged` are the indices of characters with wrong parity."""
         timing = self.timing
         if not self.busy:
-            self._receiver.last = burst.last
-            return None  # nobody asked: the next block's guard time still runs from it
+            self._receiver.skip(burst)  # nobody asked: the next block's guard time still runs from it
+            return None
         begun = self._receiver.partial
         since = self._receiver.last + timing.pitch_to_terminal if begun else self._last_sent + timing.bgt
         if burst.start < since:
@@ -180,7 +183,7 @@ class T1Terminal:
         self._x.characters += len(burst.data)
         block = self._receiver.receive(burst, self._takes, damaged)
         if block is None:
-            self.deadline = burst.last + timing.cwt
+            self._limit = burst.last + timing.cwt
             return None
         return self._heard_block(block)
 
@@ -418,7 +421,7 @@ class T1Terminal:
         start = max(self._now, self._receiver.last + timing.bgt, self._last_sent + timing.pitch_to_card)
         burst = Burst(data, start, timing.pitch_to_card, timing.etu)
         self._last_sent = burst.last
-        self.deadline = self._last_sent + timing.bwt * multiplier
+        self._limit = self._last_sent + timing.bwt * multiplier
         self._x.characters += len(data)
         return burst
 

@@ -176,6 +176,7 @@ class Pair:
 
     def _from_terminal(self, burst: Burst) -> None:
         for heard in self._arrivals(">", burst):
+            self.card.incoming(heard.burst)
             self.engine.at(heard.burst.taken, partial(self._card_receives, heard))
         self._watch_terminal()
 
