@@ -22,12 +22,15 @@ class Owner:
             self.events.append(channel.take().decode())
 
     def room(self, channel: Channel) -> None:
+        del channel
         self.events.append("room")
 
     def shut(self, channel: Channel) -> None:
+        del channel
         self.events.append("shut")
 
     def closed(self, channel: Channel, cause: Cause) -> None:
+        del channel
         self.events.append(f"closed {cause.name}")
 
 
