@@ -117,6 +117,15 @@ class Wave:
                 else:
                     self.times.append(edge.time)
 
+    @classmethod
+    def alternating(cls, times: Iterable[int], initial: int = HIGH) -> Wave:
+        """A line at level `initial` that changes at each of `times`, which ascend. At L from the beginning, it fell a tick before."""
+        wave = cls(())
+        wave.times.extend(times)
+        if initial == LOW:
+            wave.times.insert(0, min(wave.times[0] - 1, 0) if wave.times else 0)
+        return wave
+
     def level(self, time: int) -> int:
         """H or L at `time`; an edge at that very tick has happened."""
         return 1 - (bisect_right(self.times, time) & 1)

@@ -133,6 +133,15 @@ class Follower:
             self.rate = rate or Rate(RATE_DEFAULT)
             self._begin_protocol(atr.first_protocol if protocol is None else protocol)
 
+    def reset(self) -> None:
+        """RST was low: the session begins afresh with an answer to reset. Characters are counted on."""
+        self.atr = None
+        self.rate = Rate(RATE_DEFAULT)
+        self.phase = Phase.ATR
+        self._fresh = True
+        self._heard.clear()
+        self._request = None
+
     @property
     def error_signals(self) -> bool:
         """Whether error signals may be on the line (7.3): not under T=1."""
@@ -197,6 +206,7 @@ class Follower:
         self._header.clear()
         self._block.clear()
         self._block_side = Side.TERMINAL
+        self._wtx = 1
 
     def _in_pps(self, start: int, value: int, side: Side | None) -> Character:
         due = Side.TERMINAL if self._request is None else Side.CARD

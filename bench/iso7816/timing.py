@@ -149,8 +149,16 @@ class TimingJudge:
 
     def reset(self, time: int) -> None:
         """RST rose at `time`: the answer to reset is due."""
+        if self.report.characters or self.follower.phase is not Phase.ATR:
+            self.follower.reset()
         self._reset = time
         self._previous = None
+        self._known.clear()
+
+    @property
+    def last(self) -> Character | None:
+        """The character taken last; None after a reset."""
+        return self._previous
 
     def take(self, start: int, value: int, side: Side | None = None) -> list[Interval]:
         """The next character, from `side` where that is known. Raises SessionError as the follower does."""
@@ -190,8 +198,10 @@ class TimingJudge:
         )
 
     def repetition(self, start: int, again: int, rate: Rate, side: Side | None) -> list[Interval]:
-        """A character with its leading edge at `start` got an error signal and is repeated at `again` (7.3)."""
+        """The character taken last got an error signal and is repeated at `again` (7.3), from where the next interval runs."""
         etu = self._etu(rate)
+        if self._previous is not None:
+            self._previous = replace(self._previous, start=again)
         return self._added([self._judged(_Demand(TimingRule.REPETITION, side, 13 * etu), again - start, etu)])
 
     # -- which rules apply -----------------------------------------------------------------------------------------------
