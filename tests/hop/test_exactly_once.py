@@ -53,7 +53,7 @@ def test_1_5_packets_queued_at_any_moment_arrive_exactly_once(
     def before(exchange: int) -> bool:
         while waiting and (waiting[0][0] <= exchange or pair.idle):
             _, outward, index = waiting.pop(0)
-            packet = bytes((index,)) * (1 + 37 * index)
+            packet = bytes((index,)) * (1 + 31 * index)
             (sent_out if outward else sent_in).append((Kind.CHANNEL, packet))
             push(pair.terminal.queue if outward else pair.card.queue, Kind.CHANNEL, packet)
         return bool(waiting)
