@@ -29,8 +29,7 @@ _TERMINAL_WAITS: Final[Parts[TerminalState]] = {
     Event.STORM: (Action.GIVE_UP, _T.DEAD, "limit"),
 }
 
-_TERMINAL_REQUESTS: Final[Parts[TerminalState]] = {
-    **_TERMINAL_ENDS,
+_TERMINAL_REPEATS: Final[Parts[TerminalState]] = {
     Event.INVALID: (Action.REPEAT, None, "7.3"),
     Event.SILENCE: (Action.REPEAT, None, "7.3"),
     Event.I_LAST: (Action.REPEAT, None, "7.3"),
@@ -39,6 +38,8 @@ _TERMINAL_REQUESTS: Final[Parts[TerminalState]] = {
     Event.R_NEXT: (Action.REPEAT, None, "7.3"),
     Event.R_AGAIN: (Action.REPEAT, None, "7.3"),
 }
+
+_TERMINAL_REQUESTS: Final[Parts[TerminalState]] = {**_TERMINAL_ENDS, **_TERMINAL_REPEATS}
 
 TERMINAL: Final[Table[TerminalState]] = {
     _T.IDLE: row(
@@ -127,12 +128,11 @@ TERMINAL: Final[Table[TerminalState]] = {
     ),
     _T.RESYNCH: row(
         _T.RESYNCH,
-        _TERMINAL_REQUESTS,
+        _TERMINAL_REPEATS,
         {
             Event.RESYNCH_RESPONSE: (Action.RESTART, _T.IDLE, "6.3"),
             Event.EXHAUSTED: (Action.GIVE_UP, _T.DEAD, "6.4"),
             Event.NO_START: (Action.GIVE_UP, _T.DEAD, "6.4"),
-            Event.HOPELESS: (Action.GIVE_UP, _T.DEAD, "6.4"),
         },
     ),
     _T.DEAD: row(_T.DEAD, {}),
