@@ -1,8 +1,8 @@
 """The virtual engine slaved to the wall: how a card of virtual time lives in the real one.
 
-Engine time never goes back. Idle, it follows the wall. On a request it runs ahead by what the exchange takes on the card's own line, until the
-answer exists; unpaced, that answer goes out at once and the engine stays ahead until the wall has caught up (so a busy chain lives faster than the
-wall, all its lines alike); paced, the answer is held until then.
+Engine time never goes back. Idle, it follows the wall. On a request it runs ahead by what the exchange takes on the card's own line, until the answer
+exists. Paced, the answer is held until the wall has reached it. Unpaced, it goes out at once and the engine keeps what it gained: a busy chain lives
+faster than the wall, all its lines alike, and none of it stands still afterwards to let the wall catch up.
 """
 
 import time
@@ -50,6 +50,15 @@ class SlavedEngine:
         """Run ahead by ``ticks`` of the card's own time; gives the engine's time then."""
         engine = self.engine
         engine.run(engine.now + ticks)
+        return engine.now
+
+    def leap(self, ticks: int) -> int:
+        """Run ahead and keep what was gained: the wall counts from there. Gives the engine's time then."""
+        engine = self.engine
+        engine.run(engine.now + ticks)
+        gained = engine.now - self.wall
+        if gained > 0:
+            self._origin -= engine.timebase.to_ns(gained)
         return engine.now
 
     def seconds_until(self, tick: int) -> float:

@@ -22,6 +22,8 @@ IDLE_S: Final = 0.5
 """Longest sleep of a card that has nothing to do."""
 SEND_S: Final = 5
 """How long vpcd may take to read an answer before it is considered gone."""
+LEAP_MOST_NS: Final = 500 * 10**6
+"""The most that one exchange of an unpaced card may gain: less than any watchdog of the hop, and soon simulated for a long chain."""
 MAX_MESSAGE: Final = 0xFFFF
 NO_DIAGNOSIS: Final = b"\x6f\x00"
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
@@ -95,7 +97,7 @@ class ServedCard:
         self.pace = pace
         self.paced = paced
         self.powered = False
-        self.apdus = 0
+        self._leap_most = engine.timebase.nanoseconds(LEAP_MOST_NS)
 
     def message(self, message: bytes) -> Due | None:
         """React to one message of vpcd; gives the answer where it wants one."""
@@ -104,11 +106,13 @@ class ServedCard:
             return self._control(message[0], now)
         if not self.powered:
             return Due(NO_DIAGNOSIS, now)
-        self.apdus += 1
         response = self.card.apdu(message)
         if len(response) > MAX_MESSAGE:
             response = NO_DIAGNOSIS
-        return Due(response, self.slaved.ahead(self.pace.ticks(message, response)))
+        ticks = self.pace.ticks(message, response)
+        if self.paced:
+            return Due(response, self.slaved.ahead(ticks))
+        return Due(response, self.slaved.leap(min(ticks, self._leap_most)))
 
     def _control(self, control: int, now: int) -> Due | None:
         if control == Control.ATR:

@@ -60,6 +60,18 @@ def test_on_a_request_it_runs_ahead_and_then_waits_for_the_wall() -> None:
     assert follower.seconds_until(engine.now) == 0
 
 
+def test_a_leap_is_kept_and_nothing_stands_still_after_it() -> None:
+    follower, engine, wall = slaved()
+    wall.ns += 5 * MS
+    follower.follow()
+    assert follower.leap(milliseconds(20)) == milliseconds(25)
+    ran: list[int] = []
+    engine.after(milliseconds(3), lambda: ran.append(engine.now))
+    wall.ns += 3 * MS
+    assert follower.follow() == milliseconds(28)
+    assert ran == [milliseconds(28)]
+
+
 def test_what_is_due_while_it_runs_ahead_runs_in_its_place() -> None:
     follower, engine, _ = slaved()
     ran: list[int] = []
@@ -108,5 +120,6 @@ def test_time_never_goes_back_and_never_stays_behind_the_wall(moves: list[tuple[
         assert stamp >= last
         assert stamp >= follower.wall
         assert engine.now == stamp
-        last = follower.ahead(TIMEBASE.nanoseconds(ahead_ns))
+        run = follower.leap if ahead_ns % 2 else follower.ahead
+        last = run(TIMEBASE.nanoseconds(ahead_ns))
         assert last == stamp + TIMEBASE.nanoseconds(ahead_ns)

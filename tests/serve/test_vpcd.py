@@ -110,6 +110,33 @@ class TestServedCard:
         assert side.slaved.engine.now == due.tick
 
 
+class TestTime:
+    """What an unpaced card gains on the wall."""
+
+    def test_one_exchange_gains_at_most_half_a_second(self) -> None:
+        side = served(Echo(), card_ms=60_000)
+        side.message(bytes((Control.POWER_ON,)))
+        before = side.slaved.engine.now
+        due = side.message(bytes(5))
+        assert due is not None
+        assert due.tick - before <= 510 * MS
+
+    def test_events_of_the_card_go_on_right_after_a_burst(self) -> None:
+        """Were the engine to wait for the wall, this one would come ten seconds late."""
+        side = served(Echo(), card_ms=500)
+        side.message(bytes((Control.POWER_ON,)))
+        for _ in range(20):
+            side.message(bytes(5))
+        assert side.slaved.seconds_until(side.slaved.engine.now + 10 * MS) <= 0.01
+
+    def test_a_paced_card_gains_nothing(self) -> None:
+        side = served(Echo(), paced=True, card_ms=2_000)
+        side.message(bytes((Control.POWER_ON,)))
+        due = side.message(bytes(5))
+        assert due is not None
+        assert side.slaved.seconds_until(due.tick) > 1.5
+
+
 class Peer:
     """vpcd's end of a real TCP connection, and a loop at the other in a thread of its own."""
 
