@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bench.files.models import FileModel
-from bench.files.units import Count, Duration, Line, Span, Ta1, Truth
+from bench.files.units import Count, Duration, Line, Span, Ta1, Truth, Whole
 
 DEFAULT_CLOCK_HZ = 3_571_200
 """The clock at which TA1 = 11 is exactly 9600 baud."""
@@ -30,6 +30,9 @@ class Given(FileModel):
     poll: Annotated[Duration | None, Field(description="longest poll period; the rig's own where it is not given")] = (
         None
     )
+    wi: Annotated[Count | None, Field(description="WI of the card's ATR (TC2): waiting time of T=0", le=255)] = None
+    extra_guard_time: Annotated[Whole | None, Field(description="N of the card's ATR (TC1), in etu", le=255)] = None
+    defect: Annotated[Line | None, Field(description="a defect of the first card, by its name (software rigs)")] = None
 
     def texts(self) -> dict[str, str]:
         """Every condition that holds, as text with its unit: what reports show and draw against."""

@@ -5,9 +5,11 @@ from typing import Final
 
 from bench.card.applications import STANDARD
 from bench.card.card import Card
+from bench.card.defects import DEFECTS, Defect
 from bench.card.profile import MEMORY, CardProfile
 from bench.engine import Engine
 from bench.hop.link import PollPlan
+from bench.iso7816.line import CardEnd
 from bench.iso7816.port import TerminalPort
 from bench.observe import Sink
 from bench.readers.software import SoftwareReader
@@ -30,6 +32,8 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         card_time_ns=given.card_time.ns,
         applications=STANDARD,
         hop=name != PLAIN,
+        wi=given.wi,
+        extra_guard_time=given.extra_guard_time,
     )
     if name in (REFERENCE, PLAIN):
         return card
@@ -38,11 +42,20 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
     raise RigNotAble(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
 
 
+def defect_named(name: str) -> Defect:
+    """A defect of the reference card. Raises RigNotAble for one nobody knows."""
+    if name not in DEFECTS:
+        raise RigNotAble(f"no defect named {name!r}: the software card has {', '.join(DEFECTS)}")
+    return DEFECTS[name]
+
+
 @dataclass(slots=True)
 class Place:
     """One place of a chain: the card, and the terminal side that the card before it (or the host) has towards it."""
 
     card: Card
+    end: CardEnd
+    """The card's end of its line, with whatever defect it has."""
     reader: SoftwareReader
     cutter: Cutting
     port: TerminalPort
@@ -57,11 +70,14 @@ class SoftwareChain:
             reader = SoftwareReader(engine, given.clock_hz, given.ta1, detects=detects)
             cutter = Cutting(reader, engine, engine.timebase.nanoseconds(CUT_SILENCE_NS))
             port = Recorded(cutter, number, sink)
-            card = Card(engine, profile_named(given.profile, given, number), poll, sink)
-            reader.insert(card.contacts)
+            profile = profile_named(given.profile, given, number)
+            defect = defect_named(given.defect) if given.defect is not None and number == 1 else None
+            card = Card(engine, profile if defect is None else defect.profile(profile), poll, sink)
+            end = card.contacts if defect is None else defect.end(card.contacts)
+            reader.insert(end)
             if self.places:
                 self.places[-1].card.attach_io2(port, number)
-            self.places.append(Place(card, reader, cutter, port))
+            self.places.append(Place(card, end, reader, cutter, port))
 
     @property
     def cards(self) -> list[Card]:
@@ -74,4 +90,4 @@ class SoftwareChain:
     def insert(self, number: int) -> None:
         """Put card ``number`` back."""
         place = self.places[number - 1]
-        place.reader.insert(place.card.contacts)
+        place.reader.insert(place.end)

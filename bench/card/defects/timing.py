@@ -1,0 +1,182 @@
+"""Cards whose characters come at the wrong time, by one etu or one clock cycle, and cards exactly at each limit (ISO/IEC 7816-3:2006).
+
+Everything here alters bursts on their way from the contacts to the line. The card itself believes that it kept its times.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from typing import Final
+
+from bench.card.defects import Defect
+from bench.iso7816.atr import parse_atr
+from bench.iso7816.line import Burst, CardEnd
+from bench.iso7816.rates import FD, INITIAL_WT_ETU, TURNAROUND_T0_ETU, wwt_cycles
+
+LATE_TURN: Final = 2
+"""Which of the card's answers after the answer to reset comes late: the second, so that all is well before."""
+SPLIT_AT: Final = 4
+"""After how many characters the answer to reset pauses."""
+
+
+class Mistimed:
+    """A CardEnd before another that alters what it sends. Subclasses say how, in ``altered``."""
+
+    def __init__(self, end: CardEnd) -> None:
+        self.end = end
+        self.transmit: Callable[[Burst], None] = _nowhere
+        self.turn = 0
+        """How often the card has begun to answer since power: 0 is the answer to reset."""
+        self.heard: Burst | None = None
+        """The terminal's last burst, until the card answers it."""
+        self.atr: Burst | None = None
+        end.transmit = self._sent
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        """What goes on the line instead of ``burst``."""
+        return [burst]
+
+    def power_up(self, now: int, clock_hz: int) -> None:
+        self._fresh()
+        self.end.power_up(now, clock_hz)
+
+    def reset(self, now: int) -> None:
+        self._fresh()
+        self.end.reset(now)
+
+    def power_down(self, now: int) -> None:
+        self.end.power_down(now)
+
+    def receive(self, burst: Burst) -> None:
+        self.heard = burst
+        self.end.receive(burst)
+
+    def _fresh(self) -> None:
+        self.turn = 0
+        self.heard = None
+        self.atr = None
+
+    def _sent(self, burst: Burst) -> None:
+        if self.atr is None:
+            self.atr = burst
+        elif self.heard is not None:
+            self.turn += 1
+        for each in self.altered(burst):
+            self.transmit(each)
+        self.heard = None
+
+
+class Pitch(Mistimed):
+    """Characters of a burst follow each other every ``etu`` etu."""
+
+    def __init__(self, end: CardEnd, etu: int) -> None:
+        super().__init__(end)
+        self.etu = etu
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        return [replace(burst, pitch=self.etu * burst.etu)]
+
+
+class TurnAround(Mistimed):
+    """The card begins ``etu`` etu after the terminal's last character, whenever it would have begun 16 etu after it."""
+
+    def __init__(self, end: CardEnd, etu: int) -> None:
+        super().__init__(end)
+        self.etu = etu
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        if self.heard is None or burst.start != self.heard.last + TURNAROUND_T0_ETU * burst.etu:
+            return [burst]
+        return [replace(burst, start=self.heard.last + self.etu * burst.etu)]
+
+
+class Late(Mistimed):
+    """One answer begins ``etu`` etu later than the work waiting time allows (earlier, where that is negative)."""
+
+    def __init__(self, end: CardEnd, etu: int) -> None:
+        super().__init__(end)
+        self.etu = etu
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        if self.turn != LATE_TURN or self.heard is None or self.atr is None:
+            return [burst]
+        atr = parse_atr(self.atr.data)
+        waiting = wwt_cycles(atr.wi, atr.fi) * self.atr.etu // FD
+        return [replace(burst, start=self.heard.last + waiting + self.etu * burst.etu)]
+
+
+class Pause(Mistimed):
+    """The answer to reset pauses for ``etu`` etu in its midst."""
+
+    def __init__(self, end: CardEnd, etu: int) -> None:
+        super().__init__(end)
+        self.etu = etu
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        if burst is not self.atr:
+            return [burst]
+        first = replace(burst, data=burst.data[:SPLIT_AT])
+        return [first, replace(burst, data=burst.data[SPLIT_AT:], start=first.last + self.etu * burst.etu)]
+
+
+class OwnEtu(Mistimed):
+    """The card's etu is longer than the rate says; its characters begin when they should."""
+
+    def __init__(self, end: CardEnd, factor: Fraction) -> None:
+        super().__init__(end)
+        self.factor = factor
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        return [replace(burst, etu=round(burst.etu * self.factor))]
+
+
+def _atr_delay(cycles: int, requirement: str = "") -> Defect:
+    return Defect(
+        f"atr-after-{cycles}-cycles",
+        f"answers to reset {cycles} clock cycles after RST",
+        requirement,
+        profile=lambda profile: replace(profile, atr_delay_cycles=cycles),
+    )
+
+
+DEFECTS: Final = (
+    Defect("guard-11-etu", "sends its characters 11 etu apart", "CHAR-GT-1", end=partial(Pitch, etu=11)),
+    Defect("guard-12-etu", "sends its characters 12 etu apart", end=partial(Pitch, etu=12)),
+    Defect("guard-13-etu", "sends its characters 13 etu apart", end=partial(Pitch, etu=13)),
+    Defect("turnaround-15-etu", "answers 15 etu after the terminal", "T0-GT-1", end=partial(TurnAround, etu=15)),
+    Defect("turnaround-16-etu", "answers 16 etu after the terminal", end=partial(TurnAround, etu=16)),
+    Defect("turnaround-17-etu", "answers 17 etu after the terminal", end=partial(TurnAround, etu=17)),
+    Defect("waiting-1-etu-early", "answers once 1 etu before WWT runs out", end=partial(Late, etu=-1)),
+    Defect("waiting-at-limit", "answers once just when WWT runs out", end=partial(Late, etu=0)),
+    Defect("waiting-1-etu-late", "answers once 1 etu after WWT, without a NULL", "T0-WT-1", end=partial(Late, etu=1)),
+    _atr_delay(399, "ATR-TIME-1"),
+    _atr_delay(400),
+    _atr_delay(401),
+    _atr_delay(39_999),
+    _atr_delay(40_000),
+    _atr_delay(40_001, "ATR-TIME-1"),
+    Defect("atr-gap-9599-etu", "pauses 9599 etu in its answer to reset", end=partial(Pause, etu=INITIAL_WT_ETU - 1)),
+    Defect("atr-gap-9600-etu", "pauses 9600 etu in its answer to reset", end=partial(Pause, etu=INITIAL_WT_ETU)),
+    Defect(
+        "atr-gap-9601-etu",
+        "pauses 9601 etu in its answer to reset",
+        "ATR-TIME-2",
+        end=partial(Pause, etu=INITIAL_WT_ETU + 1),
+    ),
+    Defect(
+        "etu-2-percent-long",
+        "has an etu 2 % long: its last edge is 0.2 etu late",
+        end=partial(OwnEtu, factor=Fraction(102, 100)),
+    ),
+    Defect(
+        "etu-3-percent-long",
+        "has an etu 3 % long: its last edge is 0.3 etu late",
+        "CHAR-EDGE-1",
+        end=partial(OwnEtu, factor=Fraction(103, 100)),
+    ),
+)
+
+
+def _nowhere(_burst: Burst) -> None:
+    pass
