@@ -17,7 +17,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from bench.engine import Timebase
+from bench.iso7816.atr import Atr
 from bench.iso7816.line import Burst
+from bench.iso7816.rates import Rate
 from bench.iso7816.t1_block import (
     IFS_DEFAULT,
     INF_MAX,
@@ -31,6 +34,7 @@ from bench.iso7816.t1_block import (
     RCode,
     SBlock,
     Supervisory,
+    edc_scheme,
     encode_block,
     swap_nad,
 )
@@ -151,6 +155,14 @@ class T1Card:
             Action.STORE: self._wait,
             Action.WAIT: self._wait,
         }
+
+    @classmethod
+    def for_atr(
+        cls, nodes: Mapping[int, ApduHandler], atr: Atr, rate: Rate, clock_hz: int, timebase: Timebase, *, wtx: int = 1
+    ) -> T1Card:
+        """A card that is what its ATR says. Raises T1TimingError as `T1Timing.at_rate` does."""
+        timing = T1Timing.at_rate(atr, rate, clock_hz, timebase)
+        return cls(nodes, timing, ifsc=atr.ifsc, edc=edc_scheme(atr.edc), wtx=wtx)
 
     @property
     def state(self) -> CardState:

@@ -22,7 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from bench.engine import Timebase
+from bench.iso7816.atr import Atr
 from bench.iso7816.line import Burst
+from bench.iso7816.rates import Rate
 from bench.iso7816.t1_block import (
     IFS_DEFAULT,
     INF_MAX,
@@ -37,6 +40,7 @@ from bench.iso7816.t1_block import (
     SBlock,
     Supervisory,
     check_nad,
+    edc_scheme,
     encode_block,
     swap_nad,
 )
@@ -106,6 +110,17 @@ class T1Terminal:
             Action.RESTART: self._restart,
             Action.GIVE_UP: self._give_up,
         }
+
+    @classmethod
+    def for_card(
+        cls, atr: Atr, rate: Rate, clock_hz: int, timebase: Timebase, last_received: int, *, requests_max: int = 1000
+    ) -> T1Terminal:
+        """A terminal for a card with this ATR. `last_received` is the leading edge of the card's last character.
+
+        Raises T1TimingError as `T1Timing.at_rate` does.
+        """
+        timing = T1Timing.at_rate(atr, rate, clock_hz, timebase)
+        return cls(timing, last_received, ifsc=atr.ifsc, edc=edc_scheme(atr.edc), requests_max=requests_max)
 
     @property
     def busy(self) -> bool:

@@ -1,12 +1,13 @@
 """The rules of T=1 (ISO/IEC 7816-3:2006, 11.6.2 and 11.6.3) between two sound sides, as transcripts.
 
-Scenario numbers are those of annex A. `>` is to the card, `<` from it, `x` a block that arrives with a parity error.
+Scenario numbers are those of annex A. `>` is to the card, `<` from it, `x` a block that arrives broken (parity or EDC) or not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from textwrap import dedent
 
 import pytest
@@ -19,11 +20,11 @@ from bench.iso7816.t1_states import TerminalState
 from tests.iso7816.t1_pair import TIMING, Echo, Heard, Pair, Patient, flip
 
 
-def breaking(*places: str) -> Pair:
+def breaking(*places: str, mask: int = 0x01) -> Pair:
     """A pair whose line breaks the blocks at these places: ">0" is the terminal's first, "<1" the card's second."""
 
     def disturb(direction: str, index: int, burst: Burst) -> Sequence[Heard]:
-        return (flip(burst, 1, 0x01) if f"{direction}{index}" in places else Heard(burst),)
+        return (flip(burst, 1, mask) if f"{direction}{index}" in places else Heard(burst),)
 
     return Pair(disturb=disturb)
 
@@ -59,62 +60,62 @@ class Scenario:
     apdu: bytes = b"\x01\x02"
 
 
-def scenarios() -> list[Scenario]:
+def scenarios(mask: int) -> list[Scenario]:
+    """Blocks break by these bits of PCB: one is seen by parity, two by EDC."""
+    broken = partial(breaking, mask=mask)
     return [
-        Scenario("rule-2.1-A.1", breaking(), "> I(0,0)\n< I(0,0)"),
+        Scenario("rule-2.1-A.1", broken(), "> I(0,0)\n< I(0,0)"),
         Scenario(
             "rule-5-A.5-chain-to-card",
-            small(breaking(), ifsc=2),
+            small(broken(), ifsc=2),
             "> I(0,1)\n< R(1)\n> I(1,1)\n< R(0)\n> I(0,0)\n< I(0,0)",
             bytes(6),
         ),
         Scenario(
             "rule-5-A.6-chain-from-card",
-            small(breaking(), ifsd=2, answer=2),
+            small(broken(), ifsd=2, answer=2),
             "> I(0,0)\n< I(0,1)\n> R(1)\n< I(1,0)",
         ),
-        Scenario("rule-7.1-A.8", breaking(">0"), ">x I(0,0)\n< R(0)\n> I(0,0)\n< I(0,0)"),
-        Scenario("rule-7.1-A.9", breaking("<0"), "> I(0,0)\n<x I(0,0)\n> R(0)\n< I(0,0)"),
-        Scenario("rule-7.6-A.10", breaking(">0", "<0"), ">x I(0,0)\n<x R(0)\n> R(0)\n< R(0)\n> I(0,0)\n< I(0,0)"),
-        Scenario("rule-7.2-A.11", breaking("<0", ">1"), "> I(0,0)\n<x I(0,0)\n>x R(0)\n< R(1)\n> R(0)\n< I(0,0)"),
-        Scenario(
-            "rule-7.2-A.12", breaking("<0", ">1", "<1"), "> I(0,0)\n<x I(0,0)\n>x R(0)\n<x R(1)\n> R(0)\n< I(0,0)"
-        ),
+        Scenario("rule-7.1-A.8", broken(">0"), ">x I(0,0)\n< R(0)\n> I(0,0)\n< I(0,0)"),
+        Scenario("rule-7.1-A.9", broken("<0"), "> I(0,0)\n<x I(0,0)\n> R(0)\n< I(0,0)"),
+        Scenario("rule-7.6-A.10", broken(">0", "<0"), ">x I(0,0)\n<x R(0)\n> R(0)\n< R(0)\n> I(0,0)\n< I(0,0)"),
+        Scenario("rule-7.2-A.11", broken("<0", ">1"), "> I(0,0)\n<x I(0,0)\n>x R(0)\n< R(1)\n> R(0)\n< I(0,0)"),
+        Scenario("rule-7.2-A.12", broken("<0", ">1", "<1"), "> I(0,0)\n<x I(0,0)\n>x R(0)\n<x R(1)\n> R(0)\n< I(0,0)"),
         Scenario(
             "rule-7.2-A.13",
-            breaking("<0", ">1", "<1", ">2"),
+            broken("<0", ">1", "<1", ">2"),
             "> I(0,0)\n<x I(0,0)\n>x R(0)\n<x R(1)\n>x R(0)\n< R(1)\n> R(0)\n< I(0,0)",
         ),
         Scenario(
             "rule-7.2-A.21",
-            small(breaking("<0"), ifsc=2),
+            small(broken("<0"), ifsc=2),
             "> I(0,1)\n<x R(1)\n> R(0)\n< R(1)\n> I(1,1)\n< R(0)\n> I(0,0)\n< I(0,0)",
             bytes(6),
         ),
         Scenario(
             "rule-7.2-A.22",
-            small(breaking("<0", ">1"), ifsc=2),
+            small(broken("<0", ">1"), ifsc=2),
             "> I(0,1)\n<x R(1)\n>x R(0)\n< R(1)\n> I(1,1)\n< R(0)\n> I(0,0)\n< I(0,0)",
             bytes(6),
         ),
         Scenario(
             "rule-7.1-A.23",
-            small(breaking(">1"), ifsd=2, answer=2),
+            small(broken(">1"), ifsd=2, answer=2),
             "> I(0,0)\n< I(0,1)\n>x R(1)\n< R(1)\n> R(1)\n< I(1,0)",
         ),
         Scenario(
             "rule-7.2-A.24",
-            small(breaking(">1", "<1"), ifsd=2, answer=2),
+            small(broken(">1", "<1"), ifsd=2, answer=2),
             "> I(0,0)\n< I(0,1)\n>x R(1)\n<x R(1)\n> R(1)\n< I(1,0)",
         ),
         Scenario(
             "rule-7.1-chained-block-of-the-card",
-            small(breaking("<1"), ifsd=2, answer=2),
+            small(broken("<1"), ifsd=2, answer=2),
             "> I(0,0)\n< I(0,1)\n> R(1)\n<x I(1,0)\n> R(1)\n< I(1,0)",
         ),
         Scenario(
             "rule-7.1-chained-block-of-the-terminal",
-            small(breaking(">1"), ifsc=2),
+            small(broken(">1"), ifsc=2),
             "> I(0,1)\n< R(1)\n>x I(1,0)\n< R(1)\n> I(1,0)\n< I(0,0)",
             bytes(4),
         ),
@@ -132,7 +133,14 @@ def scenarios() -> list[Scenario]:
     ]
 
 
-@pytest.mark.parametrize("scenario", [pytest.param(s, id=s.name) for s in scenarios()])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(s, id=f"{s.name}-{seen}")
+        for mask, seen in ((0x01, "parity"), (0x03, "edc"))
+        for s in scenarios(mask)
+    ],
+)
 def test_11_6_scenario(scenario: Scenario) -> None:
     pair = scenario.pair
     outcome = pair.exchange(scenario.apdu)

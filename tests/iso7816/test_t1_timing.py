@@ -9,10 +9,12 @@ from itertools import pairwise
 
 import pytest
 
+from bench.iso7816.atr import Edc, T1Parameters, build_atr, parse_atr
 from bench.iso7816.line import Burst
+from bench.iso7816.rates import Rate
 from bench.iso7816.t1_block import CRC_LIBCCID, LRC, EdcScheme, IBlock, encode_block
-from bench.iso7816.t1_card import ApduLater, ApduReply
-from bench.iso7816.t1_line import T1TimingError
+from bench.iso7816.t1_card import ApduLater, ApduReply, T1Card
+from bench.iso7816.t1_line import T1Timing, T1TimingError
 from bench.iso7816.t1_outcome import T1Failure, T1Outcome
 from bench.iso7816.t1_terminal import T1Terminal
 from tests.iso7816.t1_pair import CLOCK_HZ, TIMEBASE, TIMING, Echo, Heard, Pair, timing
@@ -191,3 +193,21 @@ def test_a_mute_card_is_given_up_within_three_block_waiting_times() -> None:
     assert outcome.failure is T1Failure.MUTE
     r_block = 3 * TIMING.pitch_to_card
     assert outcome.end == 4 * TIMING.pitch_to_card + 2 * r_block + 3 * TIMING.bwt
+
+
+@pytest.mark.parametrize("code", list(Edc))
+def test_both_sides_are_made_from_the_answer_to_reset(code: Edc) -> None:
+    atr = parse_atr(build_atr(protocols=(1,), ta1=0x18, extra_guard_time=2, t1=T1Parameters(0xFE, 0x58, code)))
+    rate = Rate(0x18)
+    terminal = T1Terminal.for_card(atr, rate, CLOCK_HZ, TIMEBASE, 0)
+    card = T1Card.for_atr({0: Echo()}, atr, rate, CLOCK_HZ, TIMEBASE)
+    assert terminal.timing == card.timing == T1Timing.at_rate(atr, rate, CLOCK_HZ, TIMEBASE)
+    assert (terminal.ifsc, card.ifsc, terminal.ifsd, card.ifsd) == (254, 254, 32, 32)
+    sent = terminal.begin(b"\1\2", 0)
+    assert sent.start == terminal.timing.bgt, "BGT since the last character of the ATR"
+    answer = card.receive(sent, lambda _reply: None)
+    assert answer is not None
+    outcome = terminal.receive(answer)
+    assert isinstance(outcome, T1Outcome)
+    assert outcome.response == b"\2\1\x90\0"
+    assert outcome.characters == 2 * 3 + 2 + 4 + 2 * (1 if code is Edc.LRC else 2)
