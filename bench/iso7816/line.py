@@ -2,10 +2,10 @@
 
 A *burst* is a run of characters with equal spacing, and one event. Its edges are worked out only when someone looks, from the leading edge
 of its first character, the spacing and the etu. Guard times run from leading edge to leading edge.
-Left out so far: disturbance on the way (every character arrives as it was sent).
+What may happen to characters on their way: `bench.iso7816.disturbance`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -61,8 +61,16 @@ class CardEnd(Protocol):
 
     transmit: Callable[[Burst], None]
 
-    def power_up(self, now: int, clock_hz: int) -> None:
-        """VCC and CLK are on and RST has risen: a cold reset. The answer comes through ``transmit``."""
+    @property
+    def etu(self) -> int:
+        """Its etu now, in ticks: what it sends and listens with."""
+
+    @property
+    def signals(self) -> bool:
+        """Whether it gives the error signal for a character with wrong parity now (T=0, 7.3)."""
+
+    def power_up(self, now: int, clock_hz: int, operating_class: str = "A") -> None:
+        """VCC (of class A, B or C) and CLK are on and RST has risen: a cold reset. The answer comes through ``transmit``."""
 
     def reset(self, now: int) -> None:
         """RST has risen again: a warm reset."""
@@ -70,5 +78,8 @@ class CardEnd(Protocol):
     def power_down(self, now: int) -> None:
         """VCC is off: everything not in non-volatile memory is gone."""
 
-    def receive(self, burst: Burst) -> None:
-        """A burst has been taken (called at ``burst.taken``)."""
+    def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
+        """A burst has been taken (called at ``burst.taken``); ``damaged`` are the indices of characters with wrong parity."""
+
+    def signalled(self, burst: Burst, index: int) -> None:
+        """The terminal gave the error signal for character ``index`` of a burst of the card; none after it has been sent."""

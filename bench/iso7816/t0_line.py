@@ -44,6 +44,13 @@ class T0Timing:
         waiting = timebase.cycles(wwt_cycles(atr.wi, atr.fi), clock_hz)
         return cls(etu, to_card.numerator, GUARD_ETU * etu, waiting)
 
+    def drifted(self, ppm: int) -> T0Timing:
+        """The same by a clock that is slower by so many parts of a million (negative: faster); waiting times are not its business."""
+        etu, to_card, to_terminal = (
+            ticks * (1_000_000 + ppm) // 1_000_000 for ticks in (self.etu, self.pitch_to_card, self.pitch_to_terminal)
+        )
+        return T0Timing(etu, to_card, to_terminal, self.waiting_time)
+
 
 class Repeater:
     """A transmitter's part in 7.3: what to send again, and when to stop."""

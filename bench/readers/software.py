@@ -1,27 +1,21 @@
 """The software reader: the terminal's end of a virtual wire, at character level, in the engine's time.
 
-It does not simulate voltages, currents, contact bounce, or (so far) disturbance of characters. Inserting and removing a card is exact to the
-tick: what is on the wire at that moment is lost, as on real contacts.
+It does not simulate currents, rise times or contact bounce; a voltage is an operating class, A, B or C. Inserting and removing a card is exact to the
+tick: what is on the wire at that moment is lost, as on real contacts. Characters arrive as they were sent, unless ``disturb`` says otherwise.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection
 
 from bench.engine import Engine, Timer
-from bench.iso7816.atr import Atr, AtrError, Rule, parse_atr
-from bench.iso7816.line import CHARACTER_TAKEN_ETU, Burst, CardEnd
+from bench.iso7816.atr import Atr
+from bench.iso7816.disturbance import Disturbance
+from bench.iso7816.line import Burst, CardEnd
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
-from bench.iso7816.pps import Pps, evaluate
-from bench.iso7816.rates import (
-    ATR_START_MAX_CYCLES,
-    GUARD_ETU,
-    INITIAL_WT_ETU,
-    RATE_DEFAULT,
-    RESET_LOW_MIN_CYCLES,
-    Rate,
-)
+from bench.iso7816.rates import GUARD_ETU, RATE_DEFAULT, Rate
 from bench.iso7816.session import Side
 from bench.iso7816.t0 import T0Outcome, T0Terminal, T0Timing
+from bench.readers.activation import Activated, Activation, Wishes, drifted
+from bench.readers.disturbed import DisturbedWire
 
 
 class SoftwareReader:
@@ -34,8 +28,10 @@ class SoftwareReader:
     def __init__(self, engine: Engine, clock_hz: int, ta1: int | None = None, *, detects: bool = False) -> None:
         self.engine = engine
         self.clock_hz = clock_hz
-        self.wanted_ta1 = ta1
-        """The rate to ask for by PPS; None stays at the default one."""
+        self.wishes = Wishes(ta1=ta1)
+        """The rate to ask for by PPS, operating classes and the like."""
+        self.mismatch_ppm = 0
+        """How much longer an etu of its UART is than the clock that it gives the card says, in parts per million."""
         self.detects = detects
         """Whether a switch tells at once that the card is gone; otherwise silence does."""
         self.on_burst: Callable[[Burst, Side], None] | None = None
@@ -44,17 +40,18 @@ class SoftwareReader:
         """Told when RST rises, before the answer to reset."""
         self.ta1 = RATE_DEFAULT
         self.atr: Atr | None = None
+        self.operating_class = ""
+        """The class of the last activation that succeeded: A, B or C."""
         self._card: CardEnd | None = None
         self._powered = False
         self._terminal: T0Terminal | None = None
         self._done: Callable[[Answer], None] | None = None
         self._power_done: Callable[[PowerUp], None] | None = None
-        self._pps: Pps | None = None
+        self._activation: Activation | None = None
         self._watch: Timer | None = None
-        self._heard = bytearray()
+        self._wire: DisturbedWire | None = None
         self._contact = 0
         """Counts insertions, removals and power-downs: what was sent before one does not arrive after it."""
-        self._power_cycle = 0
         self._arriving: Burst | None = None
         """The card's last burst: it may have begun and not ended yet."""
 
@@ -85,33 +82,28 @@ class SoftwareReader:
 
     # -- TerminalPort ------------------------------------------------------------------------------------------------------
 
+    def disturb(self, disturbance: Disturbance | None, mismatch_ppm: int = 0) -> None:
+        """From now on every burst goes through ``disturbance``; None is a line without faults, whose ends may still differ in rate."""
+        self.mismatch_ppm = mismatch_ppm
+        self._wire = DisturbedWire(self.engine, disturbance or Disturbance(0))
+
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
         self.power_down()
-        self._power_done = done
-        self._powered = True
-        self._terminal = None
-        self._pps = None
-        self.ta1 = RATE_DEFAULT
-        self._heard.clear()
-        contact = self._contact
-        self._power_cycle += 1
-        cycle = self._power_cycle
-        low = self._cycles(RESET_LOW_MIN_CYCLES)
-        self.engine.after(low, lambda: self._reset_released(contact) if cycle == self._power_cycle else None)
+        self._activate(done).cold()
+
+    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
+        """RST alone, on a card that has power (a cold reset on one that has not). What is under way is dropped, as at ``power_down``."""
+        if not self._powered:
+            self.power_up(done)
+            return
+        self._drop()
+        self._activate(done).warm(self.operating_class)
 
     def power_down(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._drop()
         if self._card is not None and self._powered:
             self._card.power_down(self.engine.now)
         self._powered = False
-        self._contact += 1
-        self._power_cycle += 1
-        self._arriving = None
-        self._terminal = None
-        self._done = None
-        self._power_done = None
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         terminal = self._terminal
@@ -125,32 +117,81 @@ class SoftwareReader:
         if self._watch is None:
             self._watch = self.engine.at(terminal.deadline + 1, self._look)
 
+    def _activate(self, done: Callable[[PowerUp], None]) -> Activation:
+        self._power_done = done
+        self._powered = True
+        self.ta1 = RATE_DEFAULT
+        self._activation = activation = Activation(self, self.wishes)
+        return activation
+
+    def _drop(self) -> None:
+        """Nothing that is under way goes on."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._activation is not None:
+            self._activation.cancel()
+            self._activation = None
+        self.activation_reset()
+        self._terminal = None
+        self._done = None
+        self._power_done = None
+
     # -- the wire ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def etu(self) -> int:
+        """Its etu now, in ticks, at which it listens."""
+        if self._terminal is not None:
+            return self._terminal.timing.etu
+        return drifted(self.engine.timebase.cycles(Rate(RATE_DEFAULT).f, self.clock_hz), self.mismatch_ppm)
+
+    @property
+    def signals(self) -> bool:
+        """Whether it gives the error signal now: under T=0, from the first command on (a damaged ATR or PPS response is told as such)."""
+        return self._terminal is not None
 
     def _to_card(self, burst: Burst) -> None:
         if self.on_burst is not None:
             self.on_burst(burst, Side.TERMINAL)
         card = self._card
-        if card is not None:
-            contact = self._contact
-            self.engine.at(burst.taken, lambda: card.receive(burst) if contact == self._contact else None)
+        if card is None:
+            return
+        contact = self._contact
+        if self._wire is not None:
+            self._wire.to_card(burst, self, card, lambda: contact == self._contact)
+            return
+        self.engine.at(burst.taken, lambda: card.receive(burst) if contact == self._contact else None)
 
     def _from_card(self, burst: Burst) -> None:
         if self.on_burst is not None:
             self.on_burst(burst, Side.CARD)
         contact = self._contact
-        self._arriving = burst
-        self.engine.at(burst.taken, lambda: self._received(burst) if contact == self._contact else None)
-
-    def _received(self, burst: Burst) -> None:
-        self._arriving = None
-        if self._power_done is not None:
-            self._starting(burst)
+        card = self._card
+        if self._wire is not None and card is not None:
+            self._arriving = self._wire.from_card(burst, self, card, lambda: contact == self._contact)
             return
+        self._arriving = burst
+        self.engine.at(burst.taken, lambda: self.receive(burst) if contact == self._contact else None)
+
+    def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
+        """A burst of the card has been taken; ``damaged`` are the indices of characters with wrong parity."""
+        self._arriving = None
         terminal = self._terminal
         if terminal is None:
+            if self._activation is not None:
+                self._activation.heard(burst, damaged)
             return
-        step = terminal.receive(burst)
+        self._go_on(terminal.receive(burst, damaged))
+
+    def signalled(self, burst: Burst, index: int) -> None:
+        """The card gave the error signal for character ``index`` of a burst of ours; none after it has been sent."""
+        if self._terminal is not None:
+            self._go_on(self._terminal.signalled(burst, index))
+        elif self._activation is not None:
+            self._activation.signalled(burst, index)
+
+    def _go_on(self, step: Burst | T0Outcome | None) -> None:
         if step is None:
             return
         if isinstance(step, Burst):
@@ -166,7 +207,7 @@ class SoftwareReader:
                 outcome.end,
                 outcome.characters,
                 outcome.card_ticks,
-                0,
+                outcome.retries,
                 outcome.error,
             )
         )
@@ -192,102 +233,48 @@ class SoftwareReader:
         else:
             self._watch = self.engine.at(terminal.deadline + 1, self._look)
 
-    # -- answer to reset, PPS ------------------------------------------------------------------------------------------------
+    # -- an ActivationLine -----------------------------------------------------------------------------------------------
 
-    def _reset_released(self, contact: int) -> None:
-        if contact != self._contact:
-            if self._power_done is not None:  # a card came or went while RST was low
-                self._gave_up("mute")
-            return
-        limit = self._cycles(ATR_START_MAX_CYCLES) + INITIAL_WT_ETU * self._cycles(372) // 20
-        self._watch = self.engine.after(limit, lambda: self._gave_up("mute"))
+    def activation_send(self, burst: Burst) -> None:
+        self._to_card(burst)
+
+    def card_here(self) -> CardEnd | None:
+        return self._card
+
+    def activation_reset(self) -> None:
+        self._contact += 1
+        self._arriving = None
+        if self._wire is not None:
+            self._wire.reset()
+
+    def arriving(self) -> Burst | None:
+        return self._arriving
+
+    def rst_rises(self) -> None:
         if self.on_reset is not None:
             self.on_reset(self.engine.now)
-        if self._card is not None:
-            self._card.power_up(self.engine.now, self.clock_hz)
 
-    def _starting(self, burst: Burst) -> None:
-        self._heard += burst.data
-        if self._pps is not None:
-            self._pps_answered(burst)
-            return
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        try:
-            atr = parse_atr(bytes(self._heard))
-        except AtrError as error:
-            if error.rule not in _UNFINISHED:
-                self._gave_up(f"bad ATR: {error}")
-                return
-            why = f"bad ATR: {error}"
-            self._watch = self.engine.at(burst.last + self._longest_wait(burst), lambda: self._atr_overdue(why))
-            return
-        self.atr = atr
-        wanted = self.wanted_ta1
-        if (
-            wanted is not None
-            and Rate(wanted).etu_cycles != Rate(RATE_DEFAULT).etu_cycles
-            and atr.specific_mode is None
-        ):
-            self._heard.clear()
-            self._pps = Pps(0, wanted)
-            etu = T0Timing.at_rate(atr, Rate(RATE_DEFAULT), self.clock_hz, self.engine.timebase)
-            start = max(self.engine.now, burst.last + etu.turnaround_to_card)
-            request = Burst(self._pps.encode(), start, etu.pitch_to_card, etu.etu)
-            self._to_card(request)
-            self._watch = self.engine.at(
-                request.last + INITIAL_WT_ETU * etu.etu, lambda: self._gave_up("PPS not answered")
-            )
-            return
-        self._started(Rate(RATE_DEFAULT), burst)
-
-    def _longest_wait(self, burst: Burst) -> int:
-        """From a leading edge on, how long the next character of an answer to reset may take to have been taken."""
-        return INITIAL_WT_ETU * burst.etu + CHARACTER_TAKEN_ETU * burst.etu
-
-    def _atr_overdue(self, why: str) -> None:
-        """No more of the answer to reset has been taken; a burst that has begun is heard to its end."""
-        arriving = self._arriving
-        if arriving is not None and arriving.start <= self.engine.now:
-            self._watch = self.engine.at(arriving.taken, lambda: self._atr_overdue(why))
-        else:
-            self._gave_up(why)
-
-    def _pps_answered(self, burst: Burst) -> None:
-        assert self._pps is not None
-        result = evaluate(self._pps, bytes(self._heard))
-        if not result.outcome.successful:
-            self._gave_up(f"PPS: {result.detail}")
-            return
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        self._started(result.rate, burst)
-
-    def _started(self, rate: Rate, burst: Burst) -> None:
-        assert self.atr is not None
-        timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, self.engine.timebase)
-        self.ta1 = rate.ta1
+    def activated(self, result: Activated) -> None:
+        timing = T0Timing.at_rate(result.atr, result.rate, self.clock_hz, self.engine.timebase)
+        if self.mismatch_ppm:
+            timing = timing.drifted(self.mismatch_ppm)
+        self.atr = result.atr
+        self.ta1 = result.rate.ta1
+        self.operating_class = result.operating_class
+        self._activation = None
+        burst = result.burst
         # The guard time of the last character at the old rate (9.1) is longer than a turn-around at a fast new one.
         heard = max(burst.last, burst.last + GUARD_ETU * burst.etu - timing.turnaround_to_card)
         self._terminal = T0Terminal(timing, heard)
         done, self._power_done = self._power_done, None
         if done is not None:
-            done(PowerUp(self.atr.encode()))
+            done(PowerUp(result.atr.encode()))
 
-    def _gave_up(self, why: str) -> None:
+    def not_activated(self, why: str) -> None:
         done = self._power_done
         self.power_down()
         if done is not None:
             done(PowerUp(b"", why))
-
-    def _cycles(self, count: int) -> int:
-        return self.engine.timebase.cycles(count, self.clock_hz)
-
-
-_UNFINISHED: Final = frozenset({Rule.EMPTY, Rule.TRUNCATED, Rule.TCK_MISSING})
-"""What an answer to reset breaks while characters of it are still to come."""
 
 
 def _lost(_burst: Burst) -> None:
