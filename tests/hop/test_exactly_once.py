@@ -138,6 +138,14 @@ def test_1_4_a_plain_fetch_needs_an_announcement_directly_before_it() -> None:
     assert card.get_response(0x81, 256, False).sw == 0x6200  # but by R
 
 
+def test_1_5_what_a_plain_fetch_gave_is_acknowledged_by_the_next_r() -> None:
+    card = _card()
+    push(card.queue, Kind.CHANNEL, b"answer")
+    assert card.envelope(0x80, b"\xc1x", None).sw == 0x6100 | 7
+    assert card.plain_fetch(7, False).data == b"\xc1answer"
+    assert card.get_response(0x81, 256, False).sw == 0x6200
+
+
 def test_1_4_a_plain_fetch_never_strings_segments_together() -> None:
     card = _card(600)
     push(card.queue, Kind.CHANNEL, bytes(400))
@@ -238,6 +246,17 @@ def test_1_3_a_card_answers_any_command_with_a_status_word_of_the_table(
             answer = card.get_response(p1, le or 256, False)
         assert answer.sw in (0x9000, 0x6200, 0x6A84, 0x6A80, 0x6700, 0x6985) or answer.sw >> 8 in (0x61, 0x6C)
         assert not answer.data or answer.sw == 0x9000 or answer.sw >> 8 == 0x61
+
+
+def test_1_5_a_terminal_drops_a_segment_with_an_unexpected_toggle_as_a_repetition() -> None:
+    terminal = _terminal()
+    assert terminal.next_command(0) is not None
+    assert terminal.answered(b"\xe1again\x90\x00", 0) is None
+    assert terminal.next_command(PERIOD) == get_response(0, 0, True), "it is not acknowledged either"
+    delivered = terminal.answered(b"\xc1first\x90\x00", PERIOD)
+    assert delivered is not None
+    assert delivered.data == b"first"
+    assert terminal.next_command(3 * PERIOD) == get_response(0, 1, True)
 
 
 def test_1_7_a_terminal_without_room_polls_on_but_takes_nothing() -> None:
