@@ -330,9 +330,9 @@ class T0Card:
         return again
 
     def under_way(self, now: int) -> bool:
-        """Whether a command has begun and may yet go on: its data are coming, or its answer is promised."""
+        """Whether a command has begun and may yet go on: its data are coming, or its answer is promised, or going out."""
         if self.state is not CardState.DATA:
-            return self.state is CardState.BUSY
+            return self.state is CardState.BUSY or now <= self._last_out
         return now <= self._last_in + self.timing.waiting_time + self._header[4] * self.timing.pitch_to_card
 
     def complete(self, reply: Reply, now: int) -> Burst:

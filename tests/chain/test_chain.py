@@ -164,6 +164,9 @@ def test_a_card_removed_in_the_middle_takes_everything_beyond_it_dark_and_back_a
         rig.wait(lambda middle=middle: set(rig.host.cards) == set(range(1, middle)))  # type: ignore[misc]
         assert [card.number for card in rig.cards] == [*range(1, middle), *[None] * (6 - middle)]
         assert not any(card.contacts.powered for card in rig.cards[middle - 1 :]), "no power beyond the gap"
+        assert [set(card.chain.beyond) for card in rig.cards] == [
+            set(range(card + 1, middle)) if card < middle else set() for card in range(1, 6)
+        ]
         rig.wait(lambda middle=middle: len(rig.services) == middle - 1)  # type: ignore[misc]
         assert_directory_is_right(rig, set(range(1, middle)))
         rig.insert(middle)
@@ -227,6 +230,19 @@ def test_a_terminal_gone_silent_is_noticed_by_the_card_which_then_asks_for_a_res
     rig.wait(lambda: rig.cards[0].number == 1 and len(rig.host.cards) == 2 and len(rig.services) == 2, 1)
     assert [each.sw for each in rig.exchanges].count(0x6985) == 1
     rig.echo(rig.dial("echo", 2), b"again")
+    rig.assert_sound()
+
+
+@pytest.mark.parametrize("service", ["discard", "chargen"])
+def test_a_line_so_slow_that_one_exchange_outlasts_the_cards_patience_stays_up(service: str) -> None:
+    """TA1 = D1 at 3.5712 MHz: 1744 baud, 1.8 s for an exchange of 255 bytes. A command under way counts as heard."""
+    rig = Chain(profile(mtu=254, ta1=0xD1), ta1=0xD1, mtu=254).start()
+    socket = rig.dial(service)
+    socket.source = bytes
+    socket.flush()
+    rig.run(30)
+    assert max(each.duration_ticks for each in rig.exchanges) > rig.ticks(1.7)
+    assert [each for each in rig.link_changes if not each.up] == []
     rig.assert_sound()
 
 

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,6 +138,24 @@ def test_a_flow_that_was_idle_goes_next_and_gains_nothing_by_pausing() -> None:
     assert gaps[0] == 1, "a short message overtakes bulk"
     assert sent[b"shy"] <= 400 / 5 + 2, "one that pauses after each message has no more than its share"
     assert max(gaps) <= 5
+
+
+@pytest.mark.parametrize("size", [1, 16, 40, MTU])
+def test_a_flow_that_pauses_after_each_message_takes_no_more_bytes_than_the_others(size: int) -> None:
+    queue = FairQueue(MTU)
+    for flow in range(4):
+        for _ in range(4):
+            queue.push(packet(flow, bytes(MTU)))
+    sent: Counter[Hashable] = Counter()
+    for _ in range(800):
+        if queue.room(b"shy") == queue.flow_packets:
+            queue.push(packet(b"shy", bytes(size)))
+        got = queue.pop()
+        assert got is not None
+        sent[got.flow] += len(got.data)
+        if got.flow != b"shy":
+            queue.push(packet(got.flow, bytes(MTU)))
+    assert sent[b"shy"] <= min(sent[flow] for flow in range(4)) + 2 * MTU
 
 
 def test_bounds_hold_but_for_urgent_packets_and_callers_that_made_room_before() -> None:
