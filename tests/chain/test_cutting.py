@@ -74,3 +74,23 @@ def test_any_single_exchange_may_be_cut(hops: int, hop: int, what: str) -> None:
 def test_every_fifth_exchange_may_be_cut_in_one_transfer(hop: int) -> None:
     for start in range(5):
         transfer(2, hop, set(range(start, 1000, 10)), set(range(start + 5, 1000, 10)))
+
+
+def test_what_was_cut_before_a_power_cycle_is_not_noticed_after_it() -> None:
+    rig = Chain(profile(("echo", echo))).start()
+    cutter = rig.cutters[0]
+    cutter.silence = rig.ticks(1.0)
+    socket = rig.dial("echo")
+    cutter.cut_answers = {cutter.count, cutter.count + 1}
+    socket.write(b"lost")
+    rig.run(0.01)
+    rig.host.link.stop()
+    rig.host.link.start()
+    rig.wait(lambda: len(rig.services) == 1, 0.5)
+    before = [each for each in rig.link_changes if not each.up]
+    fresh = rig.dial("echo")
+    for _ in range(40):
+        rig.run(0.05)
+        rig.echo(fresh, b"answers are this cycle's own")
+    assert [each for each in rig.link_changes if not each.up] == before
+    rig.assert_sound()
