@@ -176,7 +176,8 @@ class SoftwareReader:
 
     def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
         """A burst of the card has been taken; ``damaged`` are the indices of characters with wrong parity."""
-        self._arriving = None
+        if self._arriving is not None and self._arriving.start <= burst.start:
+            self._arriving = None  # a card may have sent the next one already
         terminal = self._terminal
         if terminal is None:
             if self._activation is not None:

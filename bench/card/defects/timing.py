@@ -3,7 +3,7 @@
 Everything here alters bursts on their way from the contacts to the line. The card itself believes that it kept its times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -12,10 +12,9 @@ from typing import Final
 from bench.card.defects import Defect
 from bench.iso7816.atr import parse_atr
 from bench.iso7816.line import Burst, CardEnd
+from bench.iso7816.pps import PPSS
 from bench.iso7816.rates import FD, INITIAL_WT_ETU, TURNAROUND_T0_ETU, wwt_cycles
 
-LATE_TURN: Final = 2
-"""Which of the card's answers after the answer to reset comes late: the second, so that all is well before."""
 SPLIT_AT: Final = 4
 """After how many characters the answer to reset pauses."""
 
@@ -31,15 +30,25 @@ class Mistimed:
         self.heard: Burst | None = None
         """The terminal's last burst, until the card answers it."""
         self.atr: Burst | None = None
+        self._under_way: list[tuple[Burst, Burst, int]] = []
+        """What went on the line last, which burst of the card's it is of, and from which of its characters on."""
         end.transmit = self._sent
 
     def altered(self, burst: Burst) -> list[Burst]:
         """What goes on the line instead of ``burst``."""
         return [burst]
 
-    def power_up(self, now: int, clock_hz: int) -> None:
+    @property
+    def etu(self) -> int:
+        return self.end.etu
+
+    @property
+    def signals(self) -> bool:
+        return self.end.signals
+
+    def power_up(self, now: int, clock_hz: int, operating_class: str = "A") -> None:
         self._fresh()
-        self.end.power_up(now, clock_hz)
+        self.end.power_up(now, clock_hz, operating_class)
 
     def reset(self, now: int) -> None:
         self._fresh()
@@ -48,9 +57,14 @@ class Mistimed:
     def power_down(self, now: int) -> None:
         self.end.power_down(now)
 
-    def receive(self, burst: Burst) -> None:
+    def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
         self.heard = burst
-        self.end.receive(burst)
+        self.end.receive(burst, damaged)
+
+    def signalled(self, burst: Burst, index: int) -> None:
+        for sent, own, first in self._under_way:
+            if sent is burst:
+                self.end.signalled(own, first + index)
 
     def _fresh(self) -> None:
         self.turn = 0
@@ -62,62 +76,72 @@ class Mistimed:
             self.atr = burst
         elif self.heard is not None:
             self.turn += 1
+        first = 0
+        self._under_way.clear()
         for each in self.altered(burst):
+            self._under_way.append((each, burst, first))
+            first += len(each.data)
             self.transmit(each)
         self.heard = None
 
 
 class Pitch(Mistimed):
-    """Characters of a burst follow each other every ``etu`` etu."""
+    """Characters of a burst follow each other every ``distance`` etu."""
 
-    def __init__(self, end: CardEnd, etu: int) -> None:
+    def __init__(self, end: CardEnd, distance: int) -> None:
         super().__init__(end)
-        self.etu = etu
+        self.distance = distance
 
     def altered(self, burst: Burst) -> list[Burst]:
-        return [replace(burst, pitch=self.etu * burst.etu)]
+        return [replace(burst, pitch=self.distance * burst.etu)]
 
 
 class TurnAround(Mistimed):
-    """The card begins ``etu`` etu after the terminal's last character, whenever it would have begun 16 etu after it."""
+    """The card begins ``distance`` etu after the terminal's last character, whenever it would have begun 16 etu after it."""
 
-    def __init__(self, end: CardEnd, etu: int) -> None:
+    def __init__(self, end: CardEnd, distance: int) -> None:
         super().__init__(end)
-        self.etu = etu
+        self.distance = distance
 
     def altered(self, burst: Burst) -> list[Burst]:
         if self.heard is None or burst.start != self.heard.last + TURNAROUND_T0_ETU * burst.etu:
             return [burst]
-        return [replace(burst, start=self.heard.last + self.etu * burst.etu)]
+        return [replace(burst, start=self.heard.last + self.distance * burst.etu)]
 
 
 class Late(Mistimed):
-    """One answer begins ``etu`` etu later than the work waiting time allows (earlier, where that is negative)."""
+    """One answer begins ``distance`` etu later than the work waiting time allows (earlier, where that is negative).
 
-    def __init__(self, end: CardEnd, etu: int) -> None:
+    It is the first that ends a command: of a late procedure byte the card would go on counting from where it believes to have sent it.
+    """
+
+    def __init__(self, end: CardEnd, distance: int) -> None:
         super().__init__(end)
-        self.etu = etu
+        self.distance = distance
+        self.was_late = False
 
     def altered(self, burst: Burst) -> list[Burst]:
-        if self.turn != LATE_TURN or self.heard is None or self.atr is None:
+        ends = self.turn and len(burst.data) > 1 and burst.data[0] != PPSS
+        if self.was_late or not ends or self.heard is None or self.atr is None:
             return [burst]
+        self.was_late = True
         atr = parse_atr(self.atr.data)
         waiting = wwt_cycles(atr.wi, atr.fi) * self.atr.etu // FD
-        return [replace(burst, start=self.heard.last + waiting + self.etu * burst.etu)]
+        return [replace(burst, start=self.heard.last + waiting + self.distance * burst.etu)]
 
 
 class Pause(Mistimed):
-    """The answer to reset pauses for ``etu`` etu in its midst."""
+    """The answer to reset pauses for ``distance`` etu in its midst."""
 
-    def __init__(self, end: CardEnd, etu: int) -> None:
+    def __init__(self, end: CardEnd, distance: int) -> None:
         super().__init__(end)
-        self.etu = etu
+        self.distance = distance
 
     def altered(self, burst: Burst) -> list[Burst]:
         if burst is not self.atr:
             return [burst]
         first = replace(burst, data=burst.data[:SPLIT_AT])
-        return [first, replace(burst, data=burst.data[SPLIT_AT:], start=first.last + self.etu * burst.etu)]
+        return [first, replace(burst, data=burst.data[SPLIT_AT:], start=first.last + self.distance * burst.etu)]
 
 
 class OwnEtu(Mistimed):
@@ -141,28 +165,32 @@ def _atr_delay(cycles: int, requirement: str = "") -> Defect:
 
 
 DEFECTS: Final = (
-    Defect("guard-11-etu", "sends its characters 11 etu apart", "CHAR-GT-1", end=partial(Pitch, etu=11)),
-    Defect("guard-12-etu", "sends its characters 12 etu apart", end=partial(Pitch, etu=12)),
-    Defect("guard-13-etu", "sends its characters 13 etu apart", end=partial(Pitch, etu=13)),
-    Defect("turnaround-15-etu", "answers 15 etu after the terminal", "T0-GT-1", end=partial(TurnAround, etu=15)),
-    Defect("turnaround-16-etu", "answers 16 etu after the terminal", end=partial(TurnAround, etu=16)),
-    Defect("turnaround-17-etu", "answers 17 etu after the terminal", end=partial(TurnAround, etu=17)),
-    Defect("waiting-1-etu-early", "answers once 1 etu before WWT runs out", end=partial(Late, etu=-1)),
-    Defect("waiting-at-limit", "answers once just when WWT runs out", end=partial(Late, etu=0)),
-    Defect("waiting-1-etu-late", "answers once 1 etu after WWT, without a NULL", "T0-WT-1", end=partial(Late, etu=1)),
+    Defect("guard-11-etu", "sends its characters 11 etu apart", "CHAR-GT-1", end=partial(Pitch, distance=11)),
+    Defect("guard-12-etu", "sends its characters 12 etu apart", end=partial(Pitch, distance=12)),
+    Defect("guard-13-etu", "sends its characters 13 etu apart", end=partial(Pitch, distance=13)),
+    Defect("turnaround-15-etu", "answers 15 etu after the terminal", "T0-GT-1", end=partial(TurnAround, distance=15)),
+    Defect("turnaround-16-etu", "answers 16 etu after the terminal", end=partial(TurnAround, distance=16)),
+    Defect("turnaround-17-etu", "answers 17 etu after the terminal", end=partial(TurnAround, distance=17)),
+    Defect("waiting-1-etu-early", "answers once 1 etu before WWT runs out", end=partial(Late, distance=-1)),
+    Defect("waiting-at-limit", "answers once just when WWT runs out", end=partial(Late, distance=0)),
+    Defect(
+        "waiting-1-etu-late", "answers once 1 etu after WWT, without a NULL", "T0-WT-1", end=partial(Late, distance=1)
+    ),
     _atr_delay(399, "ATR-TIME-1"),
     _atr_delay(400),
     _atr_delay(401),
     _atr_delay(39_999),
     _atr_delay(40_000),
     _atr_delay(40_001, "ATR-TIME-1"),
-    Defect("atr-gap-9599-etu", "pauses 9599 etu in its answer to reset", end=partial(Pause, etu=INITIAL_WT_ETU - 1)),
-    Defect("atr-gap-9600-etu", "pauses 9600 etu in its answer to reset", end=partial(Pause, etu=INITIAL_WT_ETU)),
+    Defect(
+        "atr-gap-9599-etu", "pauses 9599 etu in its answer to reset", end=partial(Pause, distance=INITIAL_WT_ETU - 1)
+    ),
+    Defect("atr-gap-9600-etu", "pauses 9600 etu in its answer to reset", end=partial(Pause, distance=INITIAL_WT_ETU)),
     Defect(
         "atr-gap-9601-etu",
         "pauses 9601 etu in its answer to reset",
         "ATR-TIME-2",
-        end=partial(Pause, etu=INITIAL_WT_ETU + 1),
+        end=partial(Pause, distance=INITIAL_WT_ETU + 1),
     ),
     Defect(
         "etu-2-percent-long",
