@@ -88,6 +88,9 @@ class _Reader:
 
     def _declarations(self, tokens: Iterator[str]) -> None:
         for token in tokens:
+            if token == "META":  # sigrok-cli says so before a file that it writes to its standard output
+                next(tokens, None), next(tokens, None)
+                continue
             if token not in _CLOSED_BY_END:
                 refuse(self.path, self.line, quoted(token), "a VCD declaration such as $timescale or $var")
             words = self._until_end(token, tokens)
