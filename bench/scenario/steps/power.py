@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bench.iso7816.atr import AtrError, parse_atr
 from bench.scenario.context import StepContext
-from bench.scenario.errors import BenchFault
+from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import milliseconds, wait
 from bench.scenario.units import Duration, HexBytes, Span, Ta1
@@ -62,5 +62,7 @@ class Negotiate(Step):
     def run(self, context: StepContext) -> None:
         wanted = context.point.given.ta1 if self.ta1 is None else self.ta1
         used = context.rig.host.link.port.ta1
+        if not used:
+            raise NotApplicable("this reader does not show the rate in use")
         if used != wanted:
             context.fail(f"the card is at TA1 = {used:02X} after PPS for {wanted:02X}")
