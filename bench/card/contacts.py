@@ -112,9 +112,9 @@ class Contacts:
             self._t0 = None
             self.on_reset(False)
 
-    def under_way(self) -> bool:
-        """Whether a command has begun and is not answered yet."""
-        return self._t0 is not None and self._t0.under_way(self.engine.now)
+    def busy_until(self) -> int:
+        """Up to which tick commands and their answers have kept the line, or may keep it."""
+        return self._t0.busy_until(self.engine.now) if self._t0 is not None else 0
 
     def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
         t0 = self._t0

@@ -26,8 +26,8 @@ class CardLink:
         self.on_change: Callable[[bool, str], None] = _no_change
         self._mtu = mtu
         self._up = False
-        self.under_way: Callable[[], bool] = _nothing_under_way
-        """Whether a command has begun and is not answered yet."""
+        self.busy_until: Callable[[], int] = _never_busy
+        """Up to which tick commands and their answers have kept the line, or may keep it: silence begins after that."""
         self._given_up = False
         self._patience = 0
         self._heard = 0
@@ -85,9 +85,9 @@ class CardLink:
         self._watch = None
         if not self._up:
             return
-        if self.under_way():
-            self.heard()
-        silent = self.engine.now - self._heard
+        now = self.engine.now
+        self._heard = max(self._heard, min(self.busy_until(), now))
+        silent = now - self._heard
         if silent >= self._patience:
             self._given_up = True
             self._down("poll watchdog")
@@ -108,8 +108,8 @@ class CardLink:
             self.on_packet(kind, packet)
 
 
-def _nothing_under_way() -> bool:
-    return False
+def _never_busy() -> int:
+    return 0
 
 
 def _no_packet(_kind: Kind, _packet: bytes) -> None:

@@ -329,11 +329,13 @@ class T0Card:
         self._last_out = again.last
         return again
 
-    def under_way(self, now: int) -> bool:
-        """Whether a command has begun and may yet go on: its data are coming, or its answer is promised, or going out."""
-        if self.state is not CardState.DATA:
-            return self.state is CardState.BUSY or now <= self._last_out
-        return now <= self._last_in + self.timing.waiting_time + self._header[4] * self.timing.pitch_to_card
+    def busy_until(self, now: int) -> int:
+        """Up to when a command has kept, or may keep, the line: its data are coming, its answer is promised, or going out, or gone."""
+        if self.state is CardState.BUSY:
+            return now
+        if self.state is CardState.DATA:
+            return self._last_in + self.timing.waiting_time + self._header[4] * self.timing.pitch_to_card
+        return self._last_out
 
     def complete(self, reply: Reply, now: int) -> Burst:
         """The answer that ``execute`` promised. The status word leaves as soon as the guard time since a NULL lets it."""

@@ -81,7 +81,7 @@ def test_what_was_cut_before_a_power_cycle_is_not_noticed_after_it() -> None:
     cutter = rig.cutters[0]
     cutter.silence = rig.ticks(1.0)
     socket = rig.dial("echo")
-    cutter.cut_answers = {cutter.count, cutter.count + 1}
+    cutter.cut_answers = {cutter.count}
     socket.write(b"lost")
     rig.run(0.01)
     rig.host.link.stop()
