@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from bench.iso7816.atr import AtrError, parse_atr
+from bench.observe import Parameter
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.step import Measure, Step
@@ -39,6 +40,7 @@ class PowerOn(Step):
             if reason == "mute" or reason.startswith(("bad ATR", "PPS")):
                 context.fail(f"no usable answer to reset within {self.within}: {reason}")
             raise BenchFault(f"the reader could not power the card: {reason}")
+        context.emit(Parameter("atr", link.atr.hex(" ").upper(), False))
         context.measured("answer_time", milliseconds(context, context.engine.now - begun))
         try:
             parse_atr(link.atr)

@@ -1,0 +1,41 @@
+"""Which reader and driver a rig stands on, as far as anybody can tell: for the record of a run."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from bench.rig.model import ReaderKind, RigModel
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderIdentity:
+    """Names and versions; empty where they cannot be known."""
+
+    reader: str
+    driver: str
+
+
+def reader_identity(model: RigModel) -> ReaderIdentity:
+    """What stands behind ``model``'s reader."""
+    reader = model.reader
+    if reader.kind is ReaderKind.SOFTWARE:
+        return ReaderIdentity("virtual wire", "software")
+    address = reader.name or reader.port or reader.device or ""
+    if reader.kind is ReaderKind.PCSC:
+        served = f" (the bench's own card, served by {model.serve.way})" if model.serve is not None else ""
+        return ReaderIdentity(f"pcsc: {address}{served}", _pcscd_version())
+    return ReaderIdentity(f"{reader.kind}: {address}", "")
+
+
+def _pcscd_version() -> str:
+    program = shutil.which("pcscd")
+    if program is None:
+        return ""
+    try:
+        printed = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=5, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    first = printed.stdout.strip().partition("\n")[0]
+    return first.rstrip(".")
