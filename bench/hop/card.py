@@ -47,7 +47,7 @@ class HopCard:
 
     def reset(self) -> None:
         """The card was reset: both directions start again."""
-        self.cutter = Cutter()
+        self.cutter = Cutter(self.cutter.segment)
         self.joiner = Joiner(self.joiner.limit)
         self.announced = False
         self._given = False
@@ -130,11 +130,11 @@ class HopCard:
 
     def _following(self, _segment: bytes) -> int:
         """Length of the segment after this one, 0 if there is none."""
-        rest = self.cutter.rest
-        if rest:
-            return min(rest, MAX_PAYLOAD) + 1
+        cutter = self.cutter
+        if cutter.rest:
+            return cutter.ahead(cutter.rest)
         packet = self.queue.peek()
-        return min(len(packet.data), MAX_PAYLOAD) + 1 if packet is not None else 0
+        return cutter.ahead(len(packet.data)) if packet is not None else 0
 
 
 def _drop(_kind: Kind, _packet: bytes) -> None:

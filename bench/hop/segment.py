@@ -12,6 +12,11 @@ INS_GET_RESPONSE: Final = 0xC0
 MAX_SEGMENT: Final = 255
 MAX_PAYLOAD: Final = MAX_SEGMENT - 1
 
+AROUND_ENVELOPE: Final = 6
+"""Bytes of an ENVELOPE beside its segment: CLA INS P1 P2 Lc and, over T=1, Le."""
+AROUND_ANSWER: Final = 2
+"""Bytes of an answer beside its segment: the status word."""
+
 FIRST: Final = 0x80
 LAST: Final = 0x40
 TOGGLE: Final = 0x20
@@ -87,13 +92,28 @@ def get_response(le: int, expect: int, explicit: bool, hop_class: int = HOP_CLAS
     return bytes((hop_class, INS_GET_RESPONSE, SEQUENCED | (EXPLICIT if explicit else 0) | expect, 0, le))
 
 
+def segment_length(protocol: int, ifs: int, around: int) -> int:
+    """How long segments that are not the last of their packet should be (1.2): 255 bytes over T=0; over T=1 what fills blocks of ``ifs`` bytes best.
+
+    ``around`` is how many bytes go with a segment.
+    """
+    if protocol == 0:
+        return MAX_SEGMENT
+    whole = (MAX_SEGMENT + around) // ifs
+    # Each exchange costs its prologues, APDU header, status word and two turns, 200 etu or so; each further block of it half of that.
+    candidates = [(min(MAX_SEGMENT, blocks * ifs - around), blocks) for blocks in (whole, whole + 1)]
+    return max(2, max(candidates, key=lambda each: (each[0] - 1) / (each[1] + 1))[0])
+
+
 class Cutter:
     """Cuts packets into segments of one direction and keeps that direction's toggle. The current segment stays until ``taken``."""
 
-    __slots__ = ("_at", "_kind", "_packet", "current", "toggle")
+    __slots__ = ("_at", "_kind", "_packet", "current", "segment", "toggle")
 
-    def __init__(self) -> None:
+    def __init__(self, segment: int = MAX_SEGMENT) -> None:
         self.toggle = 0
+        self.segment = segment
+        """Length of a segment that is not the last of its packet. The last may be longer: that costs a block of T=1, not another exchange."""
         self.current = b""
         """The segment to send or being sent; empty when there is none."""
         self._packet = b""
@@ -112,6 +132,10 @@ class Cutter:
         """Bytes of the packet that are in no segment yet."""
         return len(self._packet) - self._at
 
+    def ahead(self, packet: int) -> int:
+        """Length of the segment that so many bytes of a packet begin with."""
+        return 1 + (packet if packet <= MAX_PAYLOAD else self.segment - 1)
+
     def taken(self) -> "tuple[int, bytes] | None":
         """The other side has the current segment. Gives kind and packet if that was the last of its packet."""
         self.toggle ^= 1
@@ -127,7 +151,7 @@ class Cutter:
         self.current = b""
 
     def _cut(self, first: int) -> None:
-        piece = self._packet[self._at : self._at + MAX_PAYLOAD]
+        piece = self._packet[self._at : self._at + self.ahead(self.rest) - 1]
         self._at += len(piece)
         last = LAST if self._at >= len(self._packet) else 0
         self.current = bytes((first | last | (TOGGLE if self.toggle else 0) | self._kind,)) + piece

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from bench.hop.queue import FairQueue
 from bench.hop.segment import (
     HOP_CLASS,
+    MAX_SEGMENT,
     SW_NO_MEMORY,
     SW_NOTHING,
     SW_SENSELESS,
@@ -57,6 +58,7 @@ class HopTerminal:
         period: int,
         longest: int | None = None,
         hop_class: int = HOP_CLASS,
+        segment: int = MAX_SEGMENT,
     ) -> None:
         self.queue = queue
         self.explicit = explicit
@@ -70,7 +72,7 @@ class HopTerminal:
         self.on_sent: Callable[[int, bytes], None] = _unseen
         """Called with kind and bytes of each packet that the card has taken whole."""
         self.hop_class = hop_class
-        self.cutter = Cutter()
+        self.cutter = Cutter(segment)
         self.joiner = Joiner(mtu)
         self.deadline = 0
         self.senseless = 0

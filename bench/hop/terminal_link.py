@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from bench.engine import Engine, Timer
 from bench.hop.link import PollPlan
 from bench.hop.queue import FairQueue, Queued
-from bench.hop.segment import Kind
+from bench.hop.segment import AROUND_ENVELOPE, MAX_SEGMENT, Kind, segment_length
 from bench.hop.terminal import HopDownError, HopTerminal
 from bench.iso7816.apdu import CommandApdu, ResponseApdu, parse_response
+from bench.iso7816.atr import AtrError, parse_atr
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort
 from bench.iso7816.transport import ApduOverT0
 from bench.observe import Direction, LinkChange, Packet, Sink
@@ -153,6 +154,7 @@ class TerminalLink:
             inline=inline,
             period=self.poll.first,
             longest=self.poll.longest,
+            segment=self._segment(result.atr),
         )
         machine.has_room = self.has_room
         machine.on_sent = lambda kind, packet: self._observe(Kind(kind), packet, Direction.OUT)
@@ -160,6 +162,16 @@ class TerminalLink:
         if self.greets:
             self.queue.push(Queued(Kind.CONTROL, self.greet(), None))
         self._go()
+
+    def _segment(self, atr: bytes) -> int:
+        """Segments that fill the blocks of T=1 which carry them."""
+        if self.port.protocol == 0:
+            return MAX_SEGMENT
+        try:
+            ifsc = parse_atr(atr).ifsc
+        except AtrError:
+            return MAX_SEGMENT  # a reader that speaks T=1 with such a card knows how it cuts blocks
+        return segment_length(self.port.protocol, ifsc, AROUND_ENVELOPE)
 
     def _went(self, reason: str) -> None:
         was_up = self._up
