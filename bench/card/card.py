@@ -51,7 +51,7 @@ class Card:
         self.chain.on_number = self._numbered
         self.threads = Threads(engine, self._crashed)
         self.io = Communication(self.node, profile.window)
-        self.contacts = Contacts(engine, profile.atr, profile.atr_delay_cycles, self, self._reset)
+        self.contacts = Contacts(engine, profile.atr, profile.atr_delay_cycles, self, self._reset, profile.traits)
         self.io1.busy_until = self.contacts.busy_until
         self._card_time = engine.timebase.nanoseconds(profile.card_time_ns)
         self._powered = False

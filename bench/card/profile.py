@@ -6,8 +6,10 @@ from types import MappingProxyType
 from typing import Final
 
 from bench.card.communication import Communication, System
+from bench.card.contacts import ContactTraits
+from bench.card.pps_behaviour import PpsBehaviour
 from bench.card.tasks import Program
-from bench.iso7816.atr import build_atr
+from bench.iso7816.atr import GlobalParameters, SpecificMode, build_atr
 from bench.iso7816.rates import RATE_DEFAULT
 
 Application = Callable[[Communication, System], Program]
@@ -62,13 +64,40 @@ class CardProfile:
     hop: bool = True
     """False: a plain ISO/IEC 7816-4 card that knows nothing of the hop."""
     applications: tuple[tuple[str, Application], ...] = ()
+    classes: str = ""
+    """Operating classes (of A, B, C) that it names in its ATR and answers in; empty: it names none and answers in all."""
+    specific: SpecificMode | None = None
+    """Specific mode after a cold reset; after a warm one too, unless it can change."""
+    chaining: bool = False
+    """Whether it takes commands in a chain (CLA b5), and says so."""
+    pps: PpsBehaviour = PpsBehaviour.SOUND
+    nulls: int = 0
+    """NULL bytes before every other procedure byte."""
 
     @property
     def atr(self) -> bytes:
-        """The answer to reset. Historical bytes: COMPACT-TLV, card capabilities: command chaining no, extended Lc and Le yes."""
+        """The answer to a cold reset. Historical bytes: COMPACT-TLV, card capabilities: extended Lc and Le yes, command chaining as said."""
+        return self._atr(self.specific)
+
+    @property
+    def traits(self) -> ContactTraits:
+        """What it is like at its contacts."""
+        warm = self._atr(None) if self.specific is not None and self.specific.can_change else b""
+        return ContactTraits(warm, self.classes or "ABC", self.pps, self.nulls)
+
+    def _atr(self, specific: SpecificMode | None) -> bytes:
         ta1 = None if self.ta1 == RATE_DEFAULT else self.ta1
-        historical = bytes.fromhex("80 73 80 01 40") if not self.hop else bytes.fromhex("80 73 80 01 40 52") + b"IP"
-        return build_atr(ta1=ta1, extra_guard_time=self.extra_guard_time, wi=self.wi, historical_bytes=historical)
+        third = b"\xc0" if self.chaining else b"\x40"
+        historical = bytes.fromhex("80 73 80 01") + third + (b"\x52IP" if self.hop else b"")
+        indicator = sum(1 << "ABC".index(each) for each in self.classes)
+        return build_atr(
+            ta1=ta1,
+            extra_guard_time=self.extra_guard_time,
+            wi=self.wi,
+            historical_bytes=historical,
+            specific_mode=specific,
+            t15=GlobalParameters(class_indicator=indicator) if indicator else None,
+        )
 
     def with_memory(self, preset: str) -> "CardProfile":
         """The same card with a preset's memory. Raises KeyError for an unknown one."""

@@ -189,6 +189,17 @@ Whole = Annotated[
 ]
 """A whole number, 0 or more."""
 
+Signed = Annotated[int, BeforeValidator(_once(_whole, int)), WithJsonSchema({"type": "integer"})]
+"""A whole number, negative ones too."""
+
+HexByte = Annotated[
+    int,
+    PlainValidator(_once(_hex_number(2, "a byte: two hexadecimal digits such as '0F'"), int)),
+    PlainSerializer(lambda value: f"{value:02X}", when_used="json"),
+    _text_schema(f"{_HEX}{{2}}", "a byte", "00", "0F"),
+]
+"""One byte; two hexadecimal digits."""
+
 Count = Annotated[
     int, BeforeValidator(_once(_whole, int)), Field(ge=1), WithJsonSchema({"type": "integer", "minimum": 1})
 ]

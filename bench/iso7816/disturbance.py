@@ -285,7 +285,7 @@ class _Passage:
         self.free = self.begin
         if self.first >= self.count:
             return heard
-        ready = max(self.begin, burst.start + self.first * burst.pitch)
+        ready = max(self.begin, burst.start + self.first * burst.pitch - self.jitter)
         while True:
             following = -((burst.start - ready) // burst.pitch)
             quiet = following * burst.pitch + burst.start - ready <= burst.pitch - CHARACTER_END_ETU * burst.etu

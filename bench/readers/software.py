@@ -225,7 +225,7 @@ class SoftwareReader:
         if terminal is None or self._done is None:
             return
         arriving = self._arriving
-        if arriving is not None and arriving.start <= terminal.deadline:
+        if arriving is not None and arriving.start <= terminal.deadline and arriving.taken > self.engine.now:
             # the waiting time runs between leading edges: a burst that has begun in time is heard to its end
             self._watch = self.engine.at(arriving.taken, self._look)
             return

@@ -59,13 +59,12 @@ def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) 
 
     Raises RigNotAble where the rig is sound but cannot do what the point asks, RigError where it is broken.
     """
-    del seed  # nothing of a sound software chain is random
     if real != model.real:
         raise RigError(f"rig {model.name}: {'a real' if real else 'a software'} rig was asked for")
     if given.protocol != "T=0":
         raise RigNotAble("the software card speaks T=0 only")
     if model.reader.kind is ReaderKind.SOFTWARE:
-        return _software(model, given, sink)
+        return _software(model, given, sink, seed)
     if model.reader.kind is ReaderKind.PCSC:
         from bench.rig.real import pcsc_rig  # imports this module, and drivers only where one is used
 
@@ -85,11 +84,11 @@ def poll_plan(model: RigModel, given: Given, engine: Engine) -> PollPlan:
     )
 
 
-def _software(model: RigModel, given: Given, sink: Sink) -> Rig:
+def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     engine = VirtualEngine(model.timebase(given))
     poll = poll_plan(model, given, engine)
     tap = Tap(sink)
-    chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", tap)
+    chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", tap, seed)
     uplink = InProcessUplink()
     hop = given.profile != PLAIN
     host = Host(engine, chain.places[0].port, uplink, HostSettings(given.mtu, poll), tap, hop=hop)

@@ -5,8 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bench.card.pps_behaviour import PpsBehaviour
 from bench.files.models import FileModel
-from bench.files.units import Count, Duration, Line, Span, Ta1, Truth, Whole
+from bench.files.units import Count, Duration, HexByte, Line, Number, Signed, Span, Ta1, Truth, Whole
+
+OperatingClasses = Literal["A", "B", "C", "AB", "BC", "AC", "ABC"]
+"""Of ISO/IEC 7816-3: A 5 V, B 3 V, C 1.8 V."""
 
 DEFAULT_CLOCK_HZ = 3_571_200
 """The clock at which TA1 = 11 is exactly 9600 baud."""
@@ -32,7 +36,49 @@ class Given(FileModel):
     )
     wi: Annotated[Count | None, Field(description="WI of the card's ATR (TC2): waiting time of T=0", le=255)] = None
     extra_guard_time: Annotated[Whole | None, Field(description="N of the card's ATR (TC1), in etu", le=255)] = None
+    voltage: Annotated[
+        OperatingClasses | None, Field(description="operating classes the reader supplies, the lowest tried first")
+    ] = None
+    classes: Annotated[
+        Literal["A", "B", "C", "AB", "BC", "ABC"] | None,
+        Field(description="operating classes of the card, named in its ATR; in others it is mute"),
+    ] = None
+    mode: Annotated[
+        Literal["negotiable", "specific", "specific-fixed", "implicit"] | None,
+        Field(
+            description="mode after a cold reset; specific may change at a warm one, implicit is specific with parameters that only the card knows"
+        ),
+    ] = None
+    pps: Annotated[PpsBehaviour | None, Field(description="what the card makes of a PPS request")] = None
+    pps2: Annotated[HexByte | None, Field(description="PPS2 that the terminal proposes")] = None
+    pps3: Annotated[HexByte | None, Field(description="PPS3 that the terminal proposes")] = None
+    pps_fallback: Annotated[
+        Truth | None, Field(description="true: after a PPS that failed the terminal goes on at the default rate")
+    ] = None
+    nulls: Annotated[Whole | None, Field(description="NULL bytes the card sends before each procedure byte")] = None
+    noise: Annotated[
+        Number | None, Field(description="probability that an etu of a character is inverted, both ways", ge=0, le=0.5)
+    ] = None
+    noise_length: Annotated[
+        Count | None,
+        Field(description="noise comes in bursts of so many etu: `noise` is then how often one begins", le=100_000),
+    ] = None
+    mismatch_ppm: Annotated[
+        Signed | None,
+        Field(
+            description="how much longer an etu of the terminal's UART is than the clock it supplies says, in parts per million",
+            ge=-200_000,
+            le=200_000,
+        ),
+    ] = None
+    jitter: Annotated[Duration | None, Field(description="largest displacement of an edge, either way")] = None
     defect: Annotated[Line | None, Field(description="a defect of the first card, by its name (software rigs)")] = None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether characters may arrive as anything but what was sent."""
+        wrong_rate = self.pps in (PpsBehaviour.NOT_SWITCHED, PpsBehaviour.SWITCHED_ANYWAY)
+        return bool(self.noise or self.mismatch_ppm or (self.jitter is not None and self.jitter.ns) or wrong_rate)
 
     def texts(self) -> dict[str, str]:
         """Every condition that holds, as text with its unit: what reports show and draw against."""

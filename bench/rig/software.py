@@ -1,17 +1,23 @@
 """The software chain: reference cards on virtual lines, as many as a point asks for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from bench.card.applications import STANDARD
 from bench.card.card import Card
 from bench.card.defects import DEFECTS, Defect
+from bench.card.pps_behaviour import PpsBehaviour
 from bench.card.profile import MEMORY, CardProfile
-from bench.engine import Engine
+from bench.engine import Engine, Timebase
 from bench.hop.link import PollPlan
+from bench.iso7816.atr import SpecificMode
+from bench.iso7816.disturbance import Disturbance, NoiseBurst
 from bench.iso7816.line import CardEnd
 from bench.iso7816.port import TerminalPort
 from bench.observe import Sink
+from bench.readers.activation import Wishes
 from bench.readers.software import SoftwareReader
 from bench.readers.wrappers import Cutting, Recorded
 from bench.rig.errors import RigNotAble
@@ -19,6 +25,14 @@ from bench.rig.given import Given
 
 PLAIN: Final = "plain"
 REFERENCE: Final = "reference"
+MODES: Final[Mapping[str, SpecificMode | None]] = MappingProxyType(
+    {
+        "negotiable": None,
+        "specific": SpecificMode(0, can_change=True),
+        "specific-fixed": SpecificMode(0, can_change=False),
+        "implicit": SpecificMode(0, can_change=False, implicit=True),
+    }
+)
 CUT_SILENCE_NS: Final = 10 * 10**6
 """How long a cut exchange takes to be noticed; a line's own waiting time would only make the runs longer."""
 
@@ -34,12 +48,36 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         hop=name != PLAIN,
         wi=given.wi,
         extra_guard_time=given.extra_guard_time,
+        classes=given.classes or "",
+        specific=MODES[given.mode or "negotiable"],
+        pps=given.pps or PpsBehaviour.SOUND,
+        nulls=given.nulls or 0,
     )
     if name in (REFERENCE, PLAIN):
         return card
     if name in MEMORY:
         return card.with_memory(name)
     raise RigNotAble(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
+
+
+def wishes_of(given: Given) -> Wishes:
+    """What the terminal wants of the cards."""
+    return Wishes(
+        ta1=given.ta1,
+        pps2=given.pps2,
+        pps3=given.pps3,
+        classes=given.voltage or "A",
+        fallback=bool(given.pps_fallback),
+    )
+
+
+def disturbance_of(given: Given, timebase: Timebase, seed: int) -> Disturbance:
+    """What characters suffer on one line; each line has a seed of its own."""
+    jitter = given.jitter.ticks(timebase) if given.jitter is not None else 0
+    noise = given.noise or 0.0
+    if given.noise_length is None:
+        return Disturbance(seed, noise, jitter)
+    return Disturbance(seed, 0.0, jitter, NoiseBurst(noise, given.noise_length))
 
 
 def defect_named(name: str) -> Defect:
@@ -64,10 +102,13 @@ class Place:
 class SoftwareChain:
     """Cards in a row. ``remove`` and ``insert`` are the hands."""
 
-    def __init__(self, engine: Engine, given: Given, poll: PollPlan, detects: bool, sink: Sink) -> None:
+    def __init__(self, engine: Engine, given: Given, poll: PollPlan, detects: bool, sink: Sink, seed: int = 0) -> None:
         self.places: list[Place] = []
         for number in range(1, given.cards + 1):
             reader = SoftwareReader(engine, given.clock_hz, given.ta1, detects=detects)
+            reader.wishes = wishes_of(given)
+            if given.disturbed:
+                reader.disturb(disturbance_of(given, engine.timebase, seed + number), given.mismatch_ppm or 0)
             cutter = Cutting(reader, engine, engine.timebase.nanoseconds(CUT_SILENCE_NS))
             port = Recorded(cutter, number, sink)
             profile = profile_named(given.profile, given, number)
