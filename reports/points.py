@@ -115,8 +115,9 @@ def add_series(frame: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
             if column.startswith("p_") and frame[column].str.match(r"^[0-9.]*$").all()
             else ""
         )
-        part = named + frame[column].astype(str)
-        extended = part.where(label == "", label + " · " + part)
+        text = frame[column].fillna("").astype(str)
+        part = named + text
+        extended = part.where(label == "", label + " · " + part).where(text != "", label)
         if extended.nunique() <= MOST_SERIES:
             label = extended
     return frame.assign(series=label.where(label != "", "all points"))
