@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from bench.channels.message import HEADER_LENGTH
-from bench.hop.limit import T0Limit
+from bench.hop.limit import LineLimit
 
 
 def shortest(
-    limit: T0Limit,
+    limit: LineLimit,
     to_card: Mapping[int, Sequence[int]],
     from_card: Mapping[int, Sequence[int]],
     window_card: int,
@@ -18,18 +18,13 @@ def shortest(
     ``to_card`` and ``from_card`` give, per channel, the lengths in bytes of the packets that carry DATA each way. A channel may start with the
     whole window; beyond that every message needs credit, which a receiver returns in halves of its window, for nothing where DATA goes the other way.
     """
-    ticks = 0
+    there = [length for packets in to_card.values() for length in packets]
+    back = [length for packets in from_card.values() for length in packets]
     for channel, packets in to_card.items():
-        ticks += sum(limit.packet_to_card(length) for length in packets)
-        ticks += _credits(len(packets), window_card, len(from_card.get(channel, ()))) * limit.packet_from_card(
-            HEADER_LENGTH
-        )
+        back += [HEADER_LENGTH] * _credits(len(packets), window_card, len(from_card.get(channel, ())))
     for channel, packets in from_card.items():
-        ticks += sum(limit.packet_from_card(length) for length in packets)
-        ticks += _credits(len(packets), window_host, len(to_card.get(channel, ()))) * limit.packet_to_card(
-            HEADER_LENGTH
-        )
-    return ticks
+        there += [HEADER_LENGTH] * _credits(len(packets), window_host, len(to_card.get(channel, ())))
+    return limit.carry(there, back)
 
 
 def _credits(messages: int, window: int, carriers: int) -> int:

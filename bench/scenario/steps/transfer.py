@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bench.channels.limit import shortest
-from bench.hop.limit import T0Limit
+from bench.hop.limit import LineLimit, T0Limit, T1Limit
 from bench.host.peers import PeerSocket
+from bench.iso7816.atr import parse_atr
+from bench.iso7816.atr_values import Edc
 from bench.iso7816.line import etu_ticks
-from bench.iso7816.rates import GUARD_ETU, Rate
+from bench.iso7816.rates import GUARD_ETU, Rate, card_guard_etu, guard_cycles
 from bench.observe import Direction, Exchange, Observation, Packet
 from bench.pattern import pattern
 from bench.scenario.context import StepContext
@@ -327,25 +329,30 @@ def _windows(context: StepContext) -> tuple[int, int]:
     return card * channels, context.rig.host.gateway.window * channels
 
 
-def _limit(context: StepContext, exchanges: Sequence[Exchange]) -> T0Limit | None:
-    port = context.rig.host.link.port
+def _limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit | None:
+    link = context.rig.host.link
+    port = link.port
     if not port.ta1 or not port.clock_hz or not exchanges:
         return None
-    etu = etu_ticks(Rate(port.ta1), port.clock_hz, context.engine.timebase)
-    card = context.point.given.card_time.ticks(context.engine.timebase)
-    return T0Limit(etu, GUARD_ETU * etu, card)
+    timebase = context.engine.timebase
+    rate = Rate(port.ta1)
+    etu = etu_ticks(rate, port.clock_hz, timebase)
+    card = context.point.given.card_time.ticks(timebase)
+    if port.protocol == 0:
+        return T0Limit(etu, GUARD_ETU * etu, card)
+    atr = parse_atr(link.atr)
+    cycles = guard_cycles(atr.extra_guard_time, 1, rate, atr.rate, atr.has_t15)
+    to_card = int(cycles * timebase.cycles(1, port.clock_hz))
+    from_card = card_guard_etu(atr.extra_guard_time, 1) * etu
+    return T1Limit(etu, to_card, from_card, atr.ifsc, edc=2 if atr.edc is Edc.CRC else 1, card=card)
 
 
-def _exchange_error(context: StepContext, limit: T0Limit, exchanges: Sequence[Exchange]) -> float:
+def _exchange_error(context: StepContext, limit: LineLimit, exchanges: Sequence[Exchange]) -> float:
     """Largest difference between an exchange's duration and the time its characters must take: the turn to the next command is left out."""
-    tail = (
-        6 * limit.etu
-    )  # from the end of SW2's parity bit (10 etu) to the next command's earliest leading edge (16 etu)
     worst = 0
     for exchange in exchanges:
-        data_in, data_out = exchange.sent_bytes - 5, exchange.received_bytes - 2
-        best = limit.envelope(data_in) if data_in else limit.fetch(data_out) if data_out else limit.status()
-        worst = max(worst, abs(exchange.duration_ticks + tail - best))
+        best = limit.exchange(exchange.sent_bytes, exchange.received_bytes)
+        worst = max(worst, abs(exchange.duration_ticks + limit.tail - best))
     return context.engine.timebase.to_ns(worst) * 1.0
 
 
