@@ -1,6 +1,5 @@
 """Character timing: recording a line, and judging what was recorded or captured."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
@@ -15,7 +14,7 @@ from bench.iso7816.port import ExchangeLevel
 from bench.iso7816.rates import RATE_DEFAULT, Rate
 from bench.iso7816.session import Follower, SessionError, Side
 from bench.iso7816.timing import RuleSummary, TimingJudge, TimingReport
-from bench.iso7816.timing_rules import Bound, TimingConditions, TimingRule
+from bench.iso7816.timing_rules import Bound, Interval, TimingConditions, TimingRule
 from bench.observe import Measurement, Verdict
 from bench.readers.listening import LineRecorder
 from bench.records.waveform import Calibration, read_waveform
@@ -189,12 +188,23 @@ class CheckTiming(Step):
                 )
 
 
-def _in_order(report: TimingReport, side: Side) -> Iterator[RuleSummary]:
-    found = {summary.rule: summary for summary in report.of(side) if summary.side is side}
-    found |= {
-        summary.rule: summary for summary in report.of(side) if summary.side is None and summary.rule not in found
-    }
-    return (found[rule] for rule in TimingRule if rule in found)
+def _in_order(report: TimingReport, side: Side) -> list[RuleSummary]:
+    """One summary a rule, what went wrong first before all others: the rest often follows from it."""
+    found = {summary.rule: summary for summary in report.of(side) if summary.side is None}
+    found |= {summary.rule: summary for summary in report.of(side) if summary.side is side}
+    rules = list(TimingRule)
+
+    def place(summary: RuleSummary) -> tuple[bool, int, int]:
+        wrong = _wrong(report, summary)
+        return not summary.failed, wrong.number if wrong else report.characters + 1, rules.index(summary.rule)
+
+    return sorted(found.values(), key=place)
+
+
+def _wrong(report: TimingReport, summary: RuleSummary) -> Interval | None:
+    """The first interval of a summary that is out, or doubtful where none is."""
+    kept = report.out if summary.failed else report.doubtful
+    return next((each for each in kept if each.rule is summary.rule and each.side is summary.side), None)
 
 
 def _measurement(report: TimingReport, summary: RuleSummary, side: Side) -> Measurement:
@@ -205,8 +215,7 @@ def _measurement(report: TimingReport, summary: RuleSummary, side: Side) -> Meas
     if summary.failed or summary.doubtful:
         known = summary.side is not None
         verdict = Verdict.FAIL if summary.failed and known else Verdict.INCONCLUSIVE
-        wrong = report.out if summary.failed else report.doubtful
-        reason = next((str(each) for each in wrong if each.rule is rule and each.side is summary.side), str(tightest))
+        reason = str(_wrong(report, summary) or tightest)
         more = (summary.failed or summary.doubtful) - 1
         reason += f"; and {more} more" if more else ""
     allowed = float(tightest.allowance / tightest.etu)
