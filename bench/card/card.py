@@ -36,7 +36,7 @@ class Card:
         self.crashes: list[str] = []
         """Applications that ended with an error of their own: name and error."""
         self.files = FileSystem(DedicatedFile(files=reference_files(profile.identity)))
-        self.ordinary = ApduInT0Card(self._ordinary)
+        self.ordinary = ApduInT0Card(self._ordinary, chaining=profile.chaining)
         self.io1 = CardLink(engine, profile.mtu, sink)
         self.io2: TerminalLink | None = None
         poll_ms = max(1, -(-poll.longest * 1000 // engine.timebase.hz))

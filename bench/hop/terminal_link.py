@@ -14,9 +14,9 @@ from bench.hop.queue import FairQueue, Queued
 from bench.hop.segment import AROUND_ENVELOPE, MAX_SEGMENT, Kind, segment_length
 from bench.hop.terminal import HopDownError, HopTerminal
 from bench.iso7816.apdu import CommandApdu, ResponseApdu, parse_response
-from bench.iso7816.atr import AtrError, parse_atr
+from bench.iso7816.atr import AtrError, parse_atr, read_atr
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort
-from bench.iso7816.transport import ApduOverT0
+from bench.iso7816.transport import ApduOverT0, takes_chains
 from bench.observe import Direction, LinkChange, Packet, Sink
 
 KIND_NAMES = {Kind.CONTROL: "control", Kind.CHANNEL: "channel", Kind.IPV4: "ipv4", Kind.IPV6: "ipv6", Kind.PPP: "ppp"}
@@ -58,6 +58,8 @@ class TerminalLink:
         """Gives the packet that greets a card that has just come up; its answer arrives through ``on_packet``."""
         self.has_room: Callable[[], bool] = _always
         self.atr = b""
+        self.chaining = False
+        """The card says that it takes command chaining (ISO/IEC 7816-4, 12.1.1.8)."""
         self.last_error = ""
         self._mtu = mtu
         self._up = False
@@ -143,6 +145,8 @@ class TerminalLink:
             self._cancel()
             self._timer = self.engine.after(self.poll.longest, self._look)
             return
+        if result.atr != self.atr:
+            self.chaining = takes_chains(_historical_bytes(result.atr))
         self.atr = result.atr
         self.last_error = ""
         self._powered = True
@@ -290,7 +294,7 @@ class _ApduRun:
     def start(self) -> None:
         port = self.link.port
         if port.protocol == 0 and port.level is not ExchangeLevel.APDU:
-            self.over_t0 = ApduOverT0(self.job.command)
+            self.over_t0 = ApduOverT0(self.job.command, chaining=self.link.chaining)
             port.submit(self.over_t0.start().data, self._answered)
         else:
             port.submit(self.job.command.encode(), self._answered)
@@ -322,3 +326,8 @@ def _no_change(_up: bool, _reason: str) -> None:
 
 def _always() -> bool:
     return True
+
+
+def _historical_bytes(answer: bytes) -> bytes:
+    atr = read_atr(answer).atr
+    return b"" if atr is None else atr.historical_bytes
