@@ -73,6 +73,12 @@ class CaptureJudge:
                 continue  # the line rises when the card is powered
             self._begun = True
             yield self._take(first)
+        if not self.report.characters and self.lines.io.times:
+            rate = self.judge.follower.rate
+            raise SessionError(
+                f"nothing on the line is a character of {rate} at {self.conditions.clock_hz} Hz; where the capture begins "
+                "later than the answer to reset, the ATR must be given, and the rate"
+            )
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
