@@ -15,7 +15,7 @@ from bench.hop.segment import AROUND_ENVELOPE, MAX_SEGMENT, Kind, segment_length
 from bench.hop.terminal import HopDownError, HopTerminal
 from bench.iso7816.apdu import CommandApdu, ResponseApdu, parse_response
 from bench.iso7816.atr import AtrError, parse_atr, read_atr
-from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort
+from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort, WarmResets
 from bench.iso7816.transport import ApduOverT0, takes_chains
 from bench.observe import Direction, LinkChange, Packet, Sink
 
@@ -100,6 +100,22 @@ class TerminalLink:
         if self._powered:
             self._went("stopped")
         self._busy = False
+
+    def restart(self, *, warm: bool) -> None:
+        """Reset the card and begin afresh; what is under way is lost. A port without warm reset says so in ``last_error`` and stays up."""
+        if self._stopped:
+            return
+        if warm and not isinstance(self.port, WarmResets):
+            self.last_error = "this port has no warm reset"
+            return
+        self._cancel()
+        if self._powered:
+            self._went("reset")
+        self._busy = True
+        if warm and isinstance(self.port, WarmResets):
+            self.port.warm_reset(self._powered_up)
+        else:
+            self.port.power_up(self._powered_up)
 
     def greeted(self, mtu: int) -> None:
         """The card's answer to the greeting was good: the hop is up for every kind of packet."""

@@ -6,7 +6,7 @@ Readers are such ports; a card's IO#2 is handed one. ``submit`` never blocks: th
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class ExchangeLevel(StrEnum):
@@ -70,3 +70,11 @@ class TerminalPort(Protocol):
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         """Carry one command: a TPDU of T=0, or an APDU where the protocol is T=1 or the level is APDU. One at a time."""
+
+
+@runtime_checkable
+class WarmResets(Protocol):
+    """A port that can reset a card without taking its power away."""
+
+    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
+        """RST alone (ISO/IEC 7816-3, 6.2.3), then as after ``power_up``. Whatever is under way is dropped."""

@@ -1,10 +1,13 @@
 """What wraps a port: recording and cutting. No reader knows of them."""
 
 from collections.abc import Callable
+from typing import Final
 
 from bench.engine import Engine
-from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort
+from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort, WarmResets
 from bench.observe import Exchange, Sink
+
+NO_WARM_RESET: Final = "this reader has no warm reset"
 
 
 class Wrapper:
@@ -38,6 +41,13 @@ class Wrapper:
 
     def power_down(self) -> None:
         self.port.power_down()
+
+    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
+        """A port that cannot reset warm says so through ``done``."""
+        if isinstance(self.port, WarmResets):
+            self.port.warm_reset(done)
+        else:
+            done(PowerUp(b"", NO_WARM_RESET))
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         self.port.submit(command, done)
@@ -109,6 +119,10 @@ class Cutting(Wrapper):
     def power_down(self) -> None:
         self._power_cycle += 1
         self.port.power_down()
+
+    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
+        self._power_cycle += 1
+        super().warm_reset(done)
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         index = self.count

@@ -6,7 +6,7 @@ from bench.engine import Engine, MonotonicEngine, VirtualEngine
 from bench.hop.link import PollPlan
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
-from bench.observe import Observation, Sink
+from bench.observe import NullSink, Observation, Sink
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import ReaderKind, RigModel
@@ -46,6 +46,8 @@ class Rig:
         self.given = given
         self.chain = chain
         self.tap = tap
+        self.again: Callable[[Given], Rig] | None = None
+        """Makes another rig of the same model for other conditions, with a fresh engine and no records; None where there is only one."""
 
     def close(self) -> None:
         """Power down and let go of everything."""
@@ -61,8 +63,6 @@ def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) 
     """
     if real != model.real:
         raise RigError(f"rig {model.name}: {'a real' if real else 'a software'} rig was asked for")
-    if given.protocol != "T=0":
-        raise RigNotAble("the software card speaks T=0 only")
     if model.reader.kind is ReaderKind.SOFTWARE:
         return _software(model, given, sink, seed)
     if model.reader.kind is ReaderKind.PCSC:
@@ -94,7 +94,7 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     host = Host(engine, chain.places[0].port, uplink, HostSettings(given.mtu, poll), tap, hop=hop)
     profile = chain.cards[0].profile
     declares: dict[str, object] = {
-        "protocol": ("T=0",),
+        "protocol": ("T=0", "T=1"),
         "cards": given.cards,
         "rate": True,
         "removable": True,
@@ -106,4 +106,6 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     if hop:
         declares["stack"] = ("channel",)
         declares["channels"] = profile.channels
-    return Rig(engine, host, uplink, declares, given, chain, tap)
+    rig = Rig(engine, host, uplink, declares, given, chain, tap)
+    rig.again = lambda other: _software(model, other, NullSink(), seed)
+    return rig

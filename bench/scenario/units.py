@@ -1,7 +1,7 @@
 """The units that steps use in their models; they are those of every file that people write."""
 
 from bench.files.models import FileModel, expected
-from bench.files.units import Count, Duration, HexBytes, Line, Number, Size, Span, StatusWord, Ta1, Truth, Whole
+from bench.files.units import Count, Duration, HexBytes, Line, Number, Signed, Size, Span, StatusWord, Ta1, Truth, Whole
 
 __all__ = [
     "Count",
@@ -10,6 +10,7 @@ __all__ = [
     "HexBytes",
     "Line",
     "Number",
+    "Signed",
     "Size",
     "Span",
     "StatusWord",
