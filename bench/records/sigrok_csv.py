@@ -181,6 +181,6 @@ def _sample(path: Path, number: int, cell: str, period: int, before: int) -> int
             f"time {cell}",
             f"a multiple of the sample period {period}; export again without the column of times",
         )
-    if sample < before:
-        refuse(path, number, f"time {cell} before that of the row above", "times that do not go backwards")
+    if sample <= before:
+        refuse(path, number, f"time {cell} not after that of the row above", "times that ascend; export without them")
     return sample

@@ -213,7 +213,7 @@ def vcd_lines(waveform: Waveform, scale_hz: int = PICOSECONDS) -> Iterator[str]:
     marks = [chr(ord("!") + index) for index in range(len(waveform.signals))]
     for mark, signal in zip(marks, waveform.signals, strict=True):
         yield f"$var wire 1 {mark} {signal.name} $end\n"
-    yield "$upscope $end\n$enddefinitions $end\n$dumpvars\n"
+    yield "$upscope $end\n$enddefinitions $end\n#0\n$dumpvars\n"
     for mark, signal in zip(marks, waveform.signals, strict=True):
         yield f"{signal.initial}{mark}\n"
     yield "$end\n"
@@ -222,7 +222,7 @@ def vcd_lines(waveform: Waveform, scale_hz: int = PICOSECONDS) -> Iterator[str]:
         for mark, signal in zip(marks, waveform.signals, strict=True)
         for place, time in enumerate(signal.times)
     )
-    last = -1
+    last = 0
     for time, mark, level in changes:
         scaled = (2 * time * scale_hz + waveform.hz) // (2 * waveform.hz)
         if scaled != last:
