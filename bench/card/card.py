@@ -15,12 +15,13 @@ from bench.engine import Engine
 from bench.hop.card_link import CardLink
 from bench.hop.chain import ChainMember
 from bench.hop.link import PollPlan
-from bench.hop.segment import HOP_CLASS, INS_ENVELOPE, INS_GET_RESPONSE
+from bench.hop.segment import AROUND_ANSWER, HOP_CLASS, INS_ENVELOPE, INS_GET_RESPONSE, MAX_SEGMENT, segment_length
 from bench.hop.terminal_link import TerminalLink
 from bench.iso7816.apdu import CommandApdu, ResponseApdu, parse_command
 from bench.iso7816.errors import ApduError
 from bench.iso7816.port import TerminalPort
 from bench.iso7816.t0 import Later, Reply
+from bench.iso7816.t1_card import ApduLater, ApduReply
 from bench.iso7816.transport import ApduInT0Card
 from bench.observe import Sink
 
@@ -51,7 +52,9 @@ class Card:
         self.chain.on_number = self._numbered
         self.threads = Threads(engine, self._crashed)
         self.io = Communication(self.node, profile.window)
-        self.contacts = Contacts(engine, profile.atr, profile.atr_delay_cycles, self, self._reset, profile.traits)
+        self.contacts = Contacts(
+            engine, profile.atr, profile.atr_delay_cycles, self, self._reset, profile.traits, {0: _Node(self)}
+        )
         self.io1.busy_until = self.contacts.busy_until
         self._card_time = engine.timebase.nanoseconds(profile.card_time_ns)
         self._powered = False
@@ -95,7 +98,12 @@ class Card:
             reply.ticks += ticks
         return reply
 
-    # -- IO#1, whole APDUs ---------------------------------------------------------------------------------------------------
+    # -- IO#1, T=1 and whole APDUs ---------------------------------------------------------------------------------------------------
+
+    def blocks(self, command: bytes) -> ApduReply:
+        """Answer one APDU that came in blocks of T=1: segments for the terminal are cut to fill them."""
+        self.io1.machine.cutter.segment = segment_length(1, self.contacts.ifsd, AROUND_ANSWER)
+        return ApduReply(self.apdu(command), self._card_time)
 
     def power(self, on: bool) -> None:
         """VCC, for transports without characters."""
@@ -158,6 +166,7 @@ class Card:
             self.threads.stop()
             self.io1.reset("power lost" if not on else "reset")
             self.node.table.lose(lambda _node: True, Cause.CHANNEL_CLOSED)
+        self.io1.machine.cutter.segment = MAX_SEGMENT
         self.files.reset()
         self.ordinary.reset()
         self._powered = on
@@ -167,3 +176,14 @@ class Card:
 
     def _crashed(self, name: str, error: Exception) -> None:
         self.crashes.append(f"{name}: {error!r}")
+
+
+class _Node:
+    """The card as the one node behind its line (an ApduHandler of T=1)."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def execute(self, apdu: bytes, later: ApduLater) -> ApduReply | None:
+        del later  # the card answers at once, or in the time it declares
+        return self.card.blocks(apdu)

@@ -1,8 +1,12 @@
-"""IO#1: the card's contacts. Answers to reset, agrees on a rate (PPS), then speaks T=0; runs apart from everything above (ISO/IEC 7816-3)."""
+"""IO#1: the card's contacts. Answers to reset, agrees on protocol and rate (PPS), then speaks T=0 or T=1 (ISO/IEC 7816-3).
 
-from collections.abc import Callable, Collection
+Runs apart from everything above.
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 from bench.card.pps_behaviour import PpsBehaviour, say
@@ -13,6 +17,7 @@ from bench.iso7816.pps import expected_length
 from bench.iso7816.rates import GUARD_ETU, RATE_DEFAULT, TURNAROUND_T0_ETU, Rate, sweep_range
 from bench.iso7816.t0 import Reply, T0Card, T0Timing, TpduHandler
 from bench.iso7816.t0_line import undamaged
+from bench.iso7816.t1_card import ApduHandler, ApduReply, T1Card
 
 PPSS = 0xFF
 
@@ -31,6 +36,7 @@ class ContactTraits:
 
 
 SOUND: Final = ContactTraits()
+NOBODY: Final[Mapping[int, ApduHandler]] = MappingProxyType({})
 
 
 class Contacts:
@@ -44,37 +50,48 @@ class Contacts:
         handler: TpduHandler,
         on_reset: Callable[[bool], None],
         traits: ContactTraits = SOUND,
+        nodes: Mapping[int, ApduHandler] = NOBODY,
     ) -> None:
+        """``handler`` answers under T=0. ``nodes`` answer under T=1, each at its DAD; none are needed where the ATR does not offer it."""
         self.engine = engine
         self.atr_bytes = atr
         self.atr: Atr = parse_atr(atr)
         self.traits = traits
         self.atr_delay_cycles = atr_delay_cycles
         self.handler = handler
+        self.nodes = nodes
         self.on_reset = on_reset
         """Called with True at power-up and reset, with False when power goes."""
         self.transmit: Callable[[Burst], None] = _into_the_air
         self.clock_hz = 0
         self.rate = Rate(RATE_DEFAULT)
-        self._t0: T0Card | None = None
+        self._machine: T0Card | T1Card | None = None
+        """Speaks the protocol in use; there while the card has power."""
+        self._etu = 0
         self._answered = atr
         """The answer to reset that ``atr`` was read from."""
         self._pps = bytearray()
         self._fresh = False
         self._reminder: Timer | None = None
         self._later: Callable[[Reply], None] = _nobody
+        self._apdu_later: Callable[[ApduReply], None] = _nobody
 
     @property
     def powered(self) -> bool:
-        return self._t0 is not None
+        return self._machine is not None
 
     @property
     def etu(self) -> int:
-        return self._timing.etu
+        return self._etu
 
     @property
     def signals(self) -> bool:
-        return self._t0 is not None
+        return isinstance(self._machine, T0Card)
+
+    @property
+    def ifsd(self) -> int:
+        """The longest information field that the terminal takes; 0 where T=1 is not in use."""
+        return self._machine.ifsd if isinstance(self._machine, T1Card) else 0
 
     def power_up(self, now: int, clock_hz: int, operating_class: str = "A") -> None:
         self.clock_hz = clock_hz
@@ -90,56 +107,58 @@ class Contacts:
         if answer != self._answered:
             self._answered = answer
             self.atr = parse_atr(answer)
-        self._use(Rate(RATE_DEFAULT))
-        self._t0 = T0Card(self.handler, self._timing, self.traits.nulls)
-        self._later = partial(self._answer, self._t0)
         mode = self.atr.specific_mode
+        self._speak(self.atr.first_protocol if mode is None else mode.protocol, Rate(RATE_DEFAULT))
         self._fresh = mode is None
         self._pps.clear()
         self.on_reset(True)
         timebase = self.engine.timebase
         start = now + timebase.cycles(self.atr_delay_cycles, self.clock_hz)
-        etu = self._timing.etu
-        self.transmit(Burst(answer, start, GUARD_ETU * etu, etu))
+        self.transmit(Burst(answer, start, GUARD_ETU * self._etu, self._etu))
         if mode is not None:
-            self._use(self.atr.rate)  # in force from the character after the answer to reset on (6.3.1)
-            self._t0.timing = self._timing
+            self._speak(
+                mode.protocol, self.atr.rate
+            )  # in force from the character after the answer to reset on (6.3.1)
 
     def power_down(self, now: int) -> None:
         del now
         self._cancel()
-        if self._t0 is not None:
-            self._t0 = None
+        if self._machine is not None:
+            self._machine = None
             self.on_reset(False)
 
     def busy_until(self) -> int:
         """Up to which tick commands and their answers have kept the line, or may keep it."""
-        return self._t0.busy_until(self.engine.now) if self._t0 is not None else 0
+        return self._machine.busy_until(self.engine.now) if self._machine is not None else 0
 
     def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
-        t0 = self._t0
-        if t0 is None:
+        machine = self._machine
+        if machine is None:
             return
         if self._fresh:
-            if damaged:
-                burst, damaged = Burst(undamaged(burst, damaged), burst.start, burst.pitch, burst.etu), ()
-            if not burst.data:
+            sound = undamaged(burst, damaged) if damaged else burst.data
+            if sound and (sound[0] == PPSS or self._pps):
+                self._exchange_pps(burst, sound)
                 return
-            if burst.data[0] == PPSS or self._pps:
-                self._exchange_pps(burst)
-                return
+            if isinstance(machine, T0Card) and damaged:
+                burst, damaged = Burst(sound, burst.start, burst.pitch, burst.etu), ()
+                if not sound:
+                    return
             self._fresh = False
-        self._send(t0.receive(burst, self._later, damaged))
+        if isinstance(machine, T0Card):
+            self._send(machine.receive(burst, self._later, damaged))
+        else:
+            self._send(machine.receive(burst, self._apdu_later, damaged))
 
     def signalled(self, burst: Burst, index: int) -> None:
-        t0 = self._t0
-        if t0 is not None:
-            self._send(t0.signalled(burst, index))
+        machine = self._machine
+        if isinstance(machine, T0Card):
+            self._send(machine.signalled(burst, index))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _exchange_pps(self, burst: Burst) -> None:
-        self._pps += burst.data
+    def _exchange_pps(self, burst: Burst, sound: bytes) -> None:
+        self._pps += sound
         if len(self._pps) < 2 or len(self._pps) < expected_length(self._pps[1]):
             return
         request = bytes(self._pps)
@@ -148,36 +167,49 @@ class Contacts:
         if answer is None:
             return
         self._fresh = False
-        etu = self._timing.etu
+        etu = self._etu
         self.transmit(Burst(answer.response, burst.last + TURNAROUND_T0_ETU * etu, GUARD_ETU * etu, etu))
-        self._use(answer.rate)
-        if self._t0 is not None:
-            self._t0.timing = self._timing
+        self._speak(answer.protocol, answer.rate)
 
-    def _use(self, rate: Rate) -> None:
+    def _speak(self, protocol: int, rate: Rate) -> None:
+        """From the next character on: this protocol at this rate."""
+        timebase = self.engine.timebase
         self.rate = rate
-        self._timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, self.engine.timebase)
-        assert self._timing.etu == etu_ticks(rate, self.clock_hz, self.engine.timebase)
+        self._etu = etu_ticks(rate, self.clock_hz, timebase)
+        if protocol == 1:
+            self._machine = t1 = T1Card.for_atr(self.nodes, self.atr, rate, self.clock_hz, timebase)
+            self._apdu_later = partial(self._answer_apdu, t1)
+        else:
+            timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, timebase)
+            self._machine = t0 = T0Card(self.handler, timing, self.traits.nulls)
+            self._later = partial(self._answer, t0)
 
     def _answer(self, t0: T0Card, reply: Reply) -> None:
         """The answer a command was promised, if the card has not been reset meanwhile."""
-        if t0 is self._t0 and t0.busy:
+        if t0 is self._machine and t0.busy:
             self._send(t0.complete(reply, self.engine.now))
 
+    def _answer_apdu(self, t1: T1Card, reply: ApduReply) -> None:
+        if t1 is self._machine and t1.busy:
+            self._send(t1.complete(reply, self.engine.now))
+
     def _send(self, burst: Burst | None) -> None:
-        t0 = self._t0
         if burst is not None:
             self.transmit(burst)
-        if t0 is None or (t0.deadline is None and self._reminder is None):
+        machine = self._machine
+        if machine is None:
+            return
+        deadline = machine.deadline
+        if deadline is None and self._reminder is None:
             return
         self._cancel()
-        if t0.deadline is not None:
-            self._reminder = self.engine.at(t0.deadline, self._remind)
+        if deadline is not None:
+            self._reminder = self.engine.at(deadline, self._remind)
 
     def _remind(self) -> None:
         self._reminder = None
-        if self._t0 is not None and self._t0.deadline is not None:
-            self._send(self._t0.remind())
+        if self._machine is not None and self._machine.deadline is not None:
+            self._send(self._machine.remind())
 
     def _cancel(self) -> None:
         if self._reminder is not None:
@@ -189,5 +221,5 @@ def _into_the_air(_burst: Burst) -> None:
     pass
 
 
-def _nobody(_reply: Reply) -> None:
+def _nobody(_reply: object) -> None:
     pass

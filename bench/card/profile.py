@@ -9,8 +9,10 @@ from bench.card.communication import Communication, System
 from bench.card.contacts import ContactTraits
 from bench.card.pps_behaviour import PpsBehaviour
 from bench.card.tasks import Program
-from bench.iso7816.atr import GlobalParameters, SpecificMode, build_atr
-from bench.iso7816.rates import RATE_DEFAULT
+from bench.iso7816.atr import GlobalParameters, SpecificMode, T1Parameters, build_atr
+from bench.iso7816.atr_values import Edc
+from bench.iso7816.rates import GUARD_ETU, RATE_DEFAULT, cwt_etu
+from bench.iso7816.t1_block import IFS_DEFAULT, INF_MAX
 
 Application = Callable[[Communication, System], Program]
 """A program of the card, written against the four calls."""
@@ -64,6 +66,12 @@ class CardProfile:
     hop: bool = True
     """False: a plain ISO/IEC 7816-4 card that knows nothing of the hop."""
     applications: tuple[tuple[str, Application], ...] = ()
+    protocols: tuple[int, ...] = (0,)
+    """Transmission protocols that its ATR offers, the first one first."""
+    ifsc: int = INF_MAX
+    """T=1: the longest information field it takes."""
+    edc: Edc = Edc.LRC
+    """T=1: its error detection code."""
     classes: str = ""
     """Operating classes (of A, B, C) that it names in its ATR and answers in; empty: it names none and answers in all."""
     specific: SpecificMode | None = None
@@ -91,13 +99,23 @@ class CardProfile:
         historical = bytes.fromhex("80 73 80 01") + third + (b"\x52IP" if self.hop else b"")
         indicator = sum(1 << "ABC".index(each) for each in self.classes)
         return build_atr(
+            protocols=self.protocols,
             ta1=ta1,
             extra_guard_time=self.extra_guard_time,
             wi=self.wi,
             historical_bytes=historical,
             specific_mode=specific,
+            t1=self._t1 if 1 in self.protocols else None,
             t15=GlobalParameters(class_indicator=indicator) if indicator else None,
         )
+
+    @property
+    def _t1(self) -> T1Parameters:
+        """BWI 4 (1.6 s at 3.57 MHz), and the usual CWI 5, or the first one that has room for the extra guard time (11.4.3)."""
+        pitch = GUARD_ETU + (self.extra_guard_time or 0) % 255
+        cwi = next(each for each in range(5, 16) if cwt_etu(each) >= pitch)
+        edc = None if self.edc is Edc.LRC else self.edc
+        return T1Parameters(None if self.ifsc == IFS_DEFAULT else self.ifsc, 4 << 4 | cwi, edc)
 
     def with_memory(self, preset: str) -> "CardProfile":
         """The same card with a preset's memory. Raises KeyError for an unknown one."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from bench.hop.segment import MAX_PAYLOAD
+from bench.hop.segment import MAX_PAYLOAD, MAX_SEGMENT, segment_length
 from bench.iso7816.line import CHARACTER_END_ETU
 from bench.iso7816.rates import BGT_ETU, GUARD_ETU, TURNAROUND_T0_ETU
 from bench.iso7816.t0 import HEADER_LENGTH
@@ -26,6 +26,10 @@ class LineLimit(Protocol):
     @property
     def tail(self) -> int:
         """From the end of an exchange's last character (its parity bit) to the next exchange's earliest leading edge."""
+
+    @property
+    def densest(self) -> int:
+        """How many bytes of data the ENVELOPE carries that uses the line best."""
 
     def envelope(self, data: int) -> int:
         """An ENVELOPE with ``data`` bytes, answered with a status word."""
@@ -48,6 +52,10 @@ class T0Limit:
     @property
     def tail(self) -> int:
         return (TURNAROUND_T0_ETU - CHARACTER_END_ETU) * self.etu
+
+    @property
+    def densest(self) -> int:
+        return MAX_SEGMENT
 
     def envelope(self, data: int) -> int:
         """Header, INS back, data, SW1 SW2 back, and the turn to the next command: four reversals."""
@@ -96,6 +104,10 @@ class T1Limit:
     def tail(self) -> int:
         return (BGT_ETU - CHARACTER_END_ETU) * self.etu
 
+    @property
+    def densest(self) -> int:
+        return segment_length(1, self.ifsc, COMMAND_HEADER + LENGTH_FIELD)
+
     def envelope(self, data: int) -> int:
         return self.exchange(COMMAND_HEADER + LENGTH_FIELD + data, STATUS_WORD)
 
@@ -107,8 +119,8 @@ class T1Limit:
         return there + back + 2 * blocks * BGT_ETU * self.etu + self.card
 
     def carry(self, to_card: Sequence[int], from_card: Sequence[int]) -> int:
-        """Each segment to the card is an ENVELOPE of its own. A segment from the card rides in the answer of an ENVELOPE, where it costs Le and its own
-        characters; only what is left over needs a GET RESPONSE of its own.
+        """Each segment to the card is an ENVELOPE of its own. A segment from the card rides in the answer of an ENVELOPE, where it costs Le and
+        its own characters; only what is left over needs a GET RESPONSE of its own.
 
         With n segments to the card and m from it the total is the sum of what each packet costs by itself, every segment from the card riding, and
         max(0, m - n) times what a GET RESPONSE costs beyond that. How a packet is cut is free: fewer segments in more blocks, or more segments. For

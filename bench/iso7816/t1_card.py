@@ -174,6 +174,10 @@ class T1Card:
         """An answer is promised, or given and not yet due."""
         return self._connection.state in _EXECUTES
 
+    def busy_until(self, now: int) -> int:
+        """Up to when commands and their answers have kept the line: an answer is promised, or going out, or gone."""
+        return now if self.busy else max(self._receiver.last, self._last_out)
+
     @property
     def deadline(self) -> int | None:
         """When `remind` must be called: half of the time to answer is over, or a block broke off (CWT)."""

@@ -91,6 +91,14 @@ class T1Timing:
         bwt = ticks(bwt_cycles(atr.bwi, rate), "BWT")
         return cls(etu, to_card, to_terminal, cwt, bwt, BGT_ETU * etu)
 
+    def drifted(self, ppm: int) -> T1Timing:
+        """The same by a clock that is slower by so many parts of a million (negative: faster); waiting times are not its business."""
+        etu, to_card, to_terminal, bgt = (
+            ticks * (1_000_000 + ppm) // 1_000_000
+            for ticks in (self.etu, self.pitch_to_card, self.pitch_to_terminal, self.bgt)
+        )
+        return T1Timing(etu, to_card, to_terminal, self.cwt, self.bwt, bgt)
+
     @property
     def character(self) -> int:
         """Length of a character without guard time."""

@@ -14,6 +14,10 @@ from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.iso7816.rates import GUARD_ETU, RATE_DEFAULT, Rate
 from bench.iso7816.session import Side
 from bench.iso7816.t0 import T0Outcome, T0Terminal, T0Timing
+from bench.iso7816.t1_block import INF_MAX, edc_scheme
+from bench.iso7816.t1_line import T1Timing, T1TimingError
+from bench.iso7816.t1_outcome import T1Outcome
+from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.activation import Activated, Activation, Wishes, drifted
 from bench.readers.disturbed import DisturbedWire
 
@@ -23,7 +27,6 @@ class SoftwareReader:
 
     level = ExchangeLevel.CHARACTER
     fetches_itself = False
-    protocol = 0
 
     def __init__(self, engine: Engine, clock_hz: int, ta1: int | None = None, *, detects: bool = False) -> None:
         self.engine = engine
@@ -39,12 +42,17 @@ class SoftwareReader:
         self.on_reset: Callable[[int], None] | None = None
         """Told when RST rises, before the answer to reset."""
         self.ta1 = RATE_DEFAULT
+        self.protocol = 0
+        self.ifsd = INF_MAX
+        """T=1: the longest information field it takes, which it tells every card."""
         self.atr: Atr | None = None
         self.operating_class = ""
         """The class of the last activation that succeeded: A, B or C."""
         self._card: CardEnd | None = None
         self._powered = False
-        self._terminal: T0Terminal | None = None
+        self._terminal: T0Terminal | T1Terminal | None = None
+        self._dead = ""
+        """Why nothing but a reset brings the card back (11.6.3, rules 6.4 and 7.4)."""
         self._done: Callable[[Answer], None] | None = None
         self._power_done: Callable[[PowerUp], None] | None = None
         self._activation: Activation | None = None
@@ -77,6 +85,7 @@ class SoftwareReader:
             card.transmit = _lost
             card.power_down(self.engine.now)
             if self.detects and self._done is not None:
+                self._dead = "absent"
                 self._finish(Answer(b"", self.engine.now, self.engine.now, error="absent"))
         return card
 
@@ -112,10 +121,12 @@ class SoftwareReader:
         if self.detects and self._card is None:
             done(Answer(b"", self.engine.now, self.engine.now, error="absent"))
             return
+        if self._dead:
+            done(Answer(b"", self.engine.now, self.engine.now, error=self._dead))
+            return
         self._done = done
         self._to_card(terminal.begin(command, self.engine.now))
-        if self._watch is None:
-            self._watch = self.engine.at(terminal.deadline + 1, self._look)
+        self._keep_watch(terminal)
 
     def _activate(self, done: Callable[[PowerUp], None]) -> Activation:
         self._power_done = done
@@ -134,6 +145,7 @@ class SoftwareReader:
             self._activation = None
         self.activation_reset()
         self._terminal = None
+        self._dead = ""
         self._done = None
         self._power_done = None
 
@@ -149,7 +161,7 @@ class SoftwareReader:
     @property
     def signals(self) -> bool:
         """Whether it gives the error signal now: under T=0, from the first command on (a damaged ATR or PPS response is told as such)."""
-        return self._terminal is not None
+        return isinstance(self._terminal, T0Terminal)
 
     def _to_card(self, burst: Burst) -> None:
         if self.on_burst is not None:
@@ -170,8 +182,12 @@ class SoftwareReader:
         card = self._card
         if self._wire is not None and card is not None:
             self._arriving = self._wire.from_card(burst, self, card, lambda: contact == self._contact)
+            if isinstance(self._terminal, T1Terminal) and self._arriving is not None:
+                self._terminal.incoming(self._arriving)
             return
         self._arriving = burst
+        if isinstance(self._terminal, T1Terminal):
+            self._terminal.incoming(burst)
         self.engine.at(burst.taken, lambda: self.receive(burst) if contact == self._contact else None)
 
     def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
@@ -187,20 +203,29 @@ class SoftwareReader:
 
     def signalled(self, burst: Burst, index: int) -> None:
         """The card gave the error signal for character ``index`` of a burst of ours; none after it has been sent."""
-        if self._terminal is not None:
+        if isinstance(self._terminal, T0Terminal):
             self._go_on(self._terminal.signalled(burst, index))
         elif self._activation is not None:
             self._activation.signalled(burst, index)
 
-    def _go_on(self, step: Burst | T0Outcome | None) -> None:
+    def _go_on(self, step: Burst | T0Outcome | T1Outcome | None) -> None:
         if step is None:
-            return
-        if isinstance(step, Burst):
+            if isinstance(self._terminal, T1Terminal) and self._terminal.busy:
+                self._keep_watch(self._terminal)  # within a block the waiting time is a shorter one
+        elif isinstance(step, Burst):
             self._to_card(step)
+        elif self._power_done is not None and isinstance(step, T1Outcome):
+            self._ifsd_told(step)
         else:
             self._ended(step)
 
-    def _ended(self, outcome: T0Outcome) -> None:
+    def _ended(self, outcome: T0Outcome | T1Outcome) -> None:
+        if isinstance(outcome, T1Outcome) and outcome.needs_reset:
+            self._dead = outcome.error
+            if self._card is not None:
+                self._card.power_down(self.engine.now)
+            self._powered = False
+            self.activation_reset()
         self._finish(
             Answer(
                 outcome.response,
@@ -218,21 +243,34 @@ class SoftwareReader:
         if done is not None:
             done(answer)
 
+    def _keep_watch(self, terminal: T0Terminal | T1Terminal) -> None:
+        """One timer a waiting time or so, not one an exchange."""
+        due = terminal.deadline + 1
+        if self._watch is not None and self._watch.time > due:
+            self._watch.cancel()
+            self._watch = None
+        if self._watch is None:
+            self._watch = self.engine.at(due, self._look)
+
     def _look(self) -> None:
-        """The watch on the waiting time: one timer a second or so, not one an exchange."""
+        """The watch on the waiting time."""
         self._watch = None
         terminal = self._terminal
-        if terminal is None or self._done is None:
+        if terminal is None or (self._done is None and self._power_done is None):
             return
         arriving = self._arriving
         if arriving is not None and arriving.start <= terminal.deadline and arriving.taken > self.engine.now:
             # the waiting time runs between leading edges: a burst that has begun in time is heard to its end
             self._watch = self.engine.at(arriving.taken, self._look)
             return
-        if self.engine.now > terminal.deadline:
+        if self.engine.now <= terminal.deadline:
+            self._watch = self.engine.at(terminal.deadline + 1, self._look)
+        elif isinstance(terminal, T0Terminal):
             self._ended(terminal.expire(terminal.deadline))
         else:
-            self._watch = self.engine.at(terminal.deadline + 1, self._look)
+            self._go_on(terminal.expire(self.engine.now))
+            if terminal is self._terminal and terminal.busy:
+                self._keep_watch(terminal)
 
     # -- an ActivationLine -----------------------------------------------------------------------------------------------
 
@@ -256,26 +294,63 @@ class SoftwareReader:
             self.on_reset(self.engine.now)
 
     def activated(self, result: Activated) -> None:
+        self.atr = result.atr
+        self.ta1 = result.rate.ta1
+        self.protocol = result.protocol
+        self.operating_class = result.operating_class
+        self._activation = None
+        if result.protocol == 1:
+            self._speak_t1(result)
+            return
         timing = T0Timing.at_rate(result.atr, result.rate, self.clock_hz, self.engine.timebase)
         if self.mismatch_ppm:
             timing = timing.drifted(self.mismatch_ppm)
-        self.atr = result.atr
-        self.ta1 = result.rate.ta1
-        self.operating_class = result.operating_class
-        self._activation = None
-        burst = result.burst
-        # The guard time of the last character at the old rate (9.1) is longer than a turn-around at a fast new one.
-        heard = max(burst.last, burst.last + GUARD_ETU * burst.etu - timing.turnaround_to_card)
-        self._terminal = T0Terminal(timing, heard)
+        self._terminal = T0Terminal(timing, _heard(result.burst, timing.turnaround_to_card))
+        self._up()
+
+    def _speak_t1(self, result: Activated) -> None:
+        """The card is ready when it knows how long the terminal's information fields are (11.4.2)."""
+        try:
+            timing = T1Timing.at_rate(result.atr, result.rate, self.clock_hz, self.engine.timebase)
+        except T1TimingError as error:
+            self.not_activated(f"bad ATR: {error}")
+            return
+        if self.mismatch_ppm:
+            timing = timing.drifted(self.mismatch_ppm)
+        heard = _heard(result.burst, timing.bgt)
+        terminal = T1Terminal(timing, heard, ifsc=result.atr.ifsc, edc=edc_scheme(result.atr.edc))
+        self._terminal = terminal
+        request = terminal.announce_ifsd(self.ifsd, self.engine.now)
+        assert request is not None
+        self._to_card(request)
+        self._keep_watch(terminal)
+
+    def _ifsd_told(self, outcome: T1Outcome) -> None:
+        """A card that does not take it goes on at the default size; one that says nothing any more is deactivated."""
+        if outcome.needs_reset:
+            self.not_activated(outcome.error)
+        else:
+            self._up()
+
+    def _up(self) -> None:
+        assert self.atr is not None
         done, self._power_done = self._power_done, None
         if done is not None:
-            done(PowerUp(result.atr.encode()))
+            done(PowerUp(self.atr.encode()))
 
     def not_activated(self, why: str) -> None:
         done = self._power_done
         self.power_down()
         if done is not None:
             done(PowerUp(b"", why))
+
+
+def _heard(burst: Burst, turnaround: int) -> int:
+    """From where the turn-around to the first command counts.
+
+    The guard time of the last character at the old rate (9.1) is longer than a turn-around at a fast new one.
+    """
+    return max(burst.last, burst.last + GUARD_ETU * burst.etu - turnaround)
 
 
 def _lost(_burst: Burst) -> None:

@@ -66,6 +66,8 @@ def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) 
     if model.reader.kind is ReaderKind.SOFTWARE:
         return _software(model, given, sink, seed)
     if model.reader.kind is ReaderKind.PCSC:
+        if given.protocol != "T=0":
+            raise RigNotAble("the reader chooses the protocol behind PC/SC: points over T=1 run on the software rig")
         from bench.rig.real import pcsc_rig  # imports this module, and drivers only where one is used
 
         return pcsc_rig(model, given, sink)

@@ -25,6 +25,16 @@ class Given(FileModel):
     mtu: Annotated[Count, Field(description="largest packet in bytes", ge=32, le=1500)] = 256
     stack: Annotated[Literal["channel"], Field(description="the stack the card carries")] = "channel"
     protocol: Annotated[Literal["T=0", "T=1"], Field(description="transmission protocol")] = "T=0"
+    offers: Annotated[
+        Literal["T=0", "T=1", "both"] | None,
+        Field(description="protocols in the card's ATR, T=0 first where it offers both; by default only the one used"),
+    ] = None
+    ifsc: Annotated[
+        Count | None, Field(description="T=1: longest information field the card takes, in bytes (254)", le=254)
+    ] = None
+    edc: Annotated[Literal["LRC", "CRC"] | None, Field(description="T=1: error detection code of the card (LRC)")] = (
+        None
+    )
     profile: Annotated[Line, Field(description="profile of the reference card (memory, channels, applications)")] = (
         "reference"
     )

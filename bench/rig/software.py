@@ -1,7 +1,7 @@
 """The software chain: reference cards on virtual lines, as many as a point asks for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -13,9 +13,11 @@ from bench.card.profile import MEMORY, CardProfile
 from bench.engine import Engine, Timebase
 from bench.hop.link import PollPlan
 from bench.iso7816.atr import SpecificMode
+from bench.iso7816.atr_values import Edc
 from bench.iso7816.disturbance import Disturbance, NoiseBurst
 from bench.iso7816.line import CardEnd
 from bench.iso7816.port import TerminalPort
+from bench.iso7816.t1_block import INF_MAX
 from bench.observe import Sink
 from bench.readers.activation import Wishes
 from bench.readers.software import SoftwareReader
@@ -33,6 +35,7 @@ MODES: Final[Mapping[str, SpecificMode | None]] = MappingProxyType(
         "implicit": SpecificMode(0, can_change=False, implicit=True),
     }
 )
+_NUMBER: Final = MappingProxyType({"T=0": 0, "T=1": 1})
 CUT_SILENCE_NS: Final = 10 * 10**6
 """How long a cut exchange takes to be noticed; a line's own waiting time would only make the runs longer."""
 
@@ -49,7 +52,10 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         wi=given.wi,
         extra_guard_time=given.extra_guard_time,
         classes=given.classes or "",
-        specific=MODES[given.mode or "negotiable"],
+        specific=_mode(given),
+        protocols=_offered(given),
+        ifsc=given.ifsc or INF_MAX,
+        edc=Edc.CRC if given.edc == "CRC" else Edc.LRC,
         pps=given.pps or PpsBehaviour.SOUND,
         nulls=given.nulls or 0,
     )
@@ -60,10 +66,29 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
     raise RigNotAble(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
 
 
+def _offered(given: Given) -> tuple[int, ...]:
+    """The protocols of the card. Raises RigNotAble where they do not go with the other conditions."""
+    offers = given.offers or given.protocol
+    protocols = (0, 1) if offers == "both" else (_NUMBER[offers],)
+    if _NUMBER[given.protocol] not in protocols:
+        raise RigNotAble(f"{given.protocol} is to be used, the card offers {offers} only")
+    if 1 not in protocols and (given.ifsc is not None or given.edc is not None):
+        raise RigNotAble("IFSC and EDC belong to T=1, which the card does not offer")
+    if 0 not in protocols and (given.wi is not None or given.nulls):
+        raise RigNotAble("WI and NULL bytes belong to T=0, which the card does not offer")
+    return protocols
+
+
+def _mode(given: Given) -> SpecificMode | None:
+    mode = MODES[given.mode or "negotiable"]
+    return None if mode is None else replace(mode, protocol=_NUMBER[given.protocol])
+
+
 def wishes_of(given: Given) -> Wishes:
     """What the terminal wants of the cards."""
     return Wishes(
         ta1=given.ta1,
+        protocol=_NUMBER[given.protocol],
         pps2=given.pps2,
         pps3=given.pps3,
         classes=given.voltage or "A",

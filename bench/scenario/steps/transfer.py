@@ -67,7 +67,7 @@ class Transfer(Step):
         "goodput_rate": Measure("B/s", "payload per second on the first hop, both directions together"),
         "raw_share": Measure(
             "percent_of_wire",
-            "payload per second over what back-to-back ENVELOPEs of 255 bytes carry (not with 'size')",
+            "payload per second over what back-to-back ENVELOPEs of the best length (255 bytes over T=0) carry (not with 'size')",
         ),
         "fairness": Measure(
             "jain", "worst Jain index over sliding windows of 10 messages a channel, each direction by itself"
@@ -155,13 +155,14 @@ class Transfer(Step):
             window_card, window_host = _windows(context)
             best = shortest(
                 limit,
-                _lengths(counted[1:], Direction.OUT),
-                _lengths(counted[1:], Direction.IN),
+                _lengths(counted, Direction.OUT),
+                _lengths(counted, Direction.IN),
                 window_card,
                 window_host,
             )
             context.measured("goodput", 100.0 * best / span)
-            whole = 254 * context.engine.timebase.hz / limit.envelope(255)
+            densest = limit.densest
+            whole = (densest - 1) * context.engine.timebase.hz / limit.envelope(densest)
             context.measured("raw_share", 100.0 * rate / whole)
             context.measured("exchange_error", _exchange_error(context, limit, exchanges))
         elif self.measure.keys() & {"goodput", "raw_share", "exchange_error"}:
@@ -314,11 +315,17 @@ def _sample(packet: Packet) -> Sample | None:
 
 
 def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[int, list[int]]:
-    """Packet lengths per card-side peer; the two directions of one channel cannot be joined from outside, so all count as one where both flow."""
+    """Packet lengths per card-side peer; the two directions of one channel cannot be joined from outside, so all count as one where both flow.
+
+    The first in each direction is left out: a part of it had crossed before the span that is judged began.
+    """
     found: dict[int, list[int]] = defaultdict(list)
+    first = True
     for sample in samples:
         if sample.direction is direction:
-            found[0].append(sample.length)
+            if not first:
+                found[0].append(sample.length)
+            first = False
     return found
 
 
