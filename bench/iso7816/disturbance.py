@@ -208,6 +208,10 @@ def _piece(run: list[Heard], pitch: int, etu: int) -> tuple[Burst, frozenset[int
     return Burst(data, run[0].start, pitch, etu), damaged
 
 
+_LOOK_AHEAD: Final = (8, 64, 1 << 16)
+"""How many characters to carry before asking whether the sender stopped: at a rate that breaks it stops at each, and sends the rest again."""
+
+
 def carry(
     burst: Burst,
     faults: Faults,
@@ -219,12 +223,16 @@ def carry(
     deaf_until: int = 0,
 ) -> Delivery:
     """Carry a burst over the line. `signals`: the receiver gives the error signal (T=0), and the sender stops where it sees one."""
-    passage = _Passage(burst, faults, sender, receiver, signals, disturbance, deaf_until)
-    heard = passage.listen()
-    stopped = passage.stopped(heard)
-    if stopped is not None:
-        passage.cut(stopped + 1)
+    for ahead in _LOOK_AHEAD if signals else (len(burst.data),):
+        passage = _Passage(burst, faults, sender, receiver, signals, disturbance, deaf_until, ahead)
         heard = passage.listen()
+        stopped = passage.stopped(heard)
+        if stopped is not None and (passage.whole or stopped + 1 < passage.count):
+            passage.cut(stopped + 1)
+            heard = passage.listen()
+            break
+        if passage.whole:
+            break
     last = burst.start + burst.pitch * (len(burst.data) - 1 if stopped is None else stopped)
     extras = [
         Heard(value, True, burst.start + index * burst.pitch + burst.pitch // 2 + place)
@@ -251,6 +259,7 @@ class _Passage:
         signals: bool,
         disturbance: Disturbance,
         deaf_until: int,
+        ahead: int,
     ) -> None:
         self.burst = burst
         self.faults = faults
@@ -267,6 +276,8 @@ class _Passage:
         """Characters before this one are heard as they were sent."""
         self.restart = max(faults, default=-1) + 1 if safe else self.count
         """From this one on they are so again, once the receiver has found a character's beginning."""
+        self.whole = self.first + ahead >= self.count
+        self.count = min(self.count, self.first + ahead)
         self.edges: list[list[Edge]] = [self._edges(index) for index in range(self.first, self.count)]
         self.wave = self._wave()
         self.uart = Uart(receiver.etu)

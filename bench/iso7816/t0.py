@@ -384,7 +384,11 @@ class T0Card:
         if data[4] and self.handler.takes_data(data):
             self._step(CardEvent.INCOMING)
             ack = data[1:2]
-            return self._send(bytes((NULL,)) * self.nulls + ack if self.nulls else ack, 0)
+            if not self.nulls:
+                return self._send(ack, 0)
+            burst = self._send(bytes((NULL,)) * self.nulls + ack, 0)
+            self._last_in = burst.last - burst.pitch  # the terminal counts the waiting time from the last NULL, too
+            return burst
         self._step(CardEvent.OUTGOING)
         return self._execute(b"", later)
 
