@@ -119,7 +119,7 @@ class _Demand:
 _SEVERITY: Final = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2}
 _Key: TypeAlias = tuple[Phase, int, Side | None, Phase, int, Side | None, Side | None, bool, int]
 """All that the rules for an interval depend on."""
-_GAVE_UP: Final = "the terminal gave up waiting for the card"
+_GAVE_UP: Final = "the other side gave up waiting"
 _WHOSE: Final = "the capture does not tell who sent it: name the direction of the instruction's data"
 
 
@@ -281,14 +281,16 @@ class TimingJudge:
                     demands = [_Demand(TimingRule.GUARD, side, self._guard(character, 0))]
                 return demands + self._answer(character, TimingRule.WWT, self._wwt())
             case Phase.T1:
-                if turned:
-                    least = self._after_change(previous, character, rates.BGT_ETU)
-                    demands = [_Demand(TimingRule.BGT, side, least)]
-                else:
+                within = rates.cwt_etu(self._atr.cwi) * etu
+                if not turned:
                     demands = [_Demand(TimingRule.GUARD, side, self._guard(character, 1))]
                     if not character.begins:
-                        waiting = rates.cwt_etu(self._atr.cwi) * etu
-                        return [*demands, _Demand(TimingRule.CWT, side, waiting)]
+                        return [*demands, _Demand(TimingRule.CWT, side, within)]
+                else:
+                    least = self._after_change(previous, character, rates.BGT_ETU)
+                    demands = [_Demand(TimingRule.BGT, side, least)]
+                    if character.due is not side:  # the other side had not ended its block
+                        return [*demands, _Demand(TimingRule.CWT, character.due, within, _GAVE_UP, silence=True)]
                 return demands + self._answer(character, TimingRule.BWT, self._bwt(character))
 
     def _answer(self, character: Character, rule: TimingRule, waiting: Fraction) -> list[_Demand]:

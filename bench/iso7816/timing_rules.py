@@ -180,6 +180,7 @@ class Interval:
             f"({self.value_cycles:.10g} clocks){uncertain}, {self.rule.bound} {self.limit_etu:.10g} etu "
             f"({self.limit_cycles:.10g} clocks) is required{allowed} (ISO/IEC 7816-3, {self.rule.clause})"
             + (f": {self.note}" if self.note else "")
+            + (": both sides send at once" if self.value < 0 else "")
         )
 
 

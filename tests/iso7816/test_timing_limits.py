@@ -288,6 +288,20 @@ def test_a_terminal_that_repeats_its_block_shows_a_silent_card(off: int, verdict
     assert talk.judge.report.verdict(TERMINAL) is Verdict.PASS
 
 
+@pytest.mark.parametrize(("off", "verdict"), AT_MOST)
+def test_a_block_that_is_not_ended_breaks_the_character_waiting_time(off: int, verdict: Verdict) -> None:
+    """The terminal asks for the block again: if CWT was over, the card has fallen silent in its midst."""
+    rate = Rate(0x97)
+    talk = Talk(judge_for(t1_atr(bwi_cwi=0x05), rate))
+    block(talk, TERMINAL, R_BLOCK, rate, 0)
+    block(talk, CARD, I_BLOCK[:3], rate, 30 * etu(rate))
+    found = talk.say(TERMINAL, b"\x00", [(43 + off) * etu(rate)])
+    assert talk.judge.report.verdict(CARD) is verdict
+    silent = [each for each in found if each.rule is TimingRule.CWT]
+    assert [each.side for each in silent] == [CARD] * (verdict is Verdict.FAIL)
+    assert talk.judge.report.verdict(TERMINAL) is Verdict.PASS
+
+
 # --- answer to reset, PPS --------------------------------------------------------------------------------------------------
 
 

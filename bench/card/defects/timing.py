@@ -13,7 +13,7 @@ from bench.card.defects import Defect
 from bench.iso7816.atr import parse_atr
 from bench.iso7816.line import Burst, CardEnd
 from bench.iso7816.pps import PPSS
-from bench.iso7816.rates import FD, INITIAL_WT_ETU, TURNAROUND_T0_ETU, wwt_cycles
+from bench.iso7816.rates import BGT_ETU, FD, INITIAL_WT_ETU, TURNAROUND_T0_ETU, cwt_etu, wwt_cycles
 
 SPLIT_AT: Final = 4
 """After how many characters the answer to reset pauses."""
@@ -97,14 +97,15 @@ class Pitch(Mistimed):
 
 
 class TurnAround(Mistimed):
-    """The card begins ``distance`` etu after the terminal's last character, whenever it would have begun 16 etu after it."""
+    """The card begins ``distance`` etu after the terminal's last character, whenever it would have begun ``least`` etu after it."""
 
-    def __init__(self, end: CardEnd, distance: int) -> None:
+    def __init__(self, end: CardEnd, distance: int, least: int) -> None:
         super().__init__(end)
         self.distance = distance
+        self.least = least
 
     def altered(self, burst: Burst) -> list[Burst]:
-        if self.heard is None or burst.start != self.heard.last + TURNAROUND_T0_ETU * burst.etu:
+        if self.heard is None or burst.start != self.heard.last + self.least * burst.etu:
             return [burst]
         return [replace(burst, start=self.heard.last + self.distance * burst.etu)]
 
@@ -130,6 +131,37 @@ class Late(Mistimed):
         return [replace(burst, start=self.heard.last + waiting + self.distance * burst.etu)]
 
 
+class LateBlock(Mistimed):
+    """The first block of the card begins ``distance`` etu later than the block waiting time allows (earlier, where that is negative)."""
+
+    def __init__(self, end: CardEnd, distance: int) -> None:
+        super().__init__(end)
+        self.distance = distance
+        self.was_late = False
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        if self.was_late or self.heard is None or self.atr is None or burst.data[0] == PPSS:
+            return [burst]
+        self.was_late = True
+        waiting = 11 * burst.etu + (960 << parse_atr(self.atr.data).bwi) * self.atr.etu  # 372 cycles are an initial etu
+        return [replace(burst, start=self.heard.last + waiting + self.distance * burst.etu)]
+
+
+class PausedBlock(Mistimed):
+    """The first block of the card pauses for ``distance`` etu more than the character waiting time (less, where that is negative)."""
+
+    def __init__(self, end: CardEnd, distance: int) -> None:
+        super().__init__(end)
+        self.distance = distance
+        self.has_paused = False
+
+    def altered(self, burst: Burst) -> list[Burst]:
+        if self.has_paused or burst is self.atr or self.atr is None or burst.data[0] == PPSS:
+            return [burst]
+        self.has_paused = True
+        return paused(burst, 2, cwt_etu(parse_atr(self.atr.data).cwi) + self.distance)
+
+
 class Pause(Mistimed):
     """The answer to reset pauses for ``distance`` etu in its midst."""
 
@@ -138,10 +170,13 @@ class Pause(Mistimed):
         self.distance = distance
 
     def altered(self, burst: Burst) -> list[Burst]:
-        if burst is not self.atr:
-            return [burst]
-        first = replace(burst, data=burst.data[:SPLIT_AT])
-        return [first, replace(burst, data=burst.data[SPLIT_AT:], start=first.last + self.distance * burst.etu)]
+        return paused(burst, SPLIT_AT, self.distance) if burst is self.atr else [burst]
+
+
+def paused(burst: Burst, after: int, etu: int) -> list[Burst]:
+    """A burst in two, the second beginning ``etu`` etu after the last of the first ``after`` characters."""
+    first = replace(burst, data=burst.data[:after])
+    return [first, replace(burst, data=burst.data[after:], start=first.last + etu * burst.etu)]
 
 
 class OwnEtu(Mistimed):
@@ -168,13 +203,57 @@ DEFECTS: Final = (
     Defect("guard-11-etu", "sends its characters 11 etu apart", "CHAR-GT-1", end=partial(Pitch, distance=11)),
     Defect("guard-12-etu", "sends its characters 12 etu apart", end=partial(Pitch, distance=12)),
     Defect("guard-13-etu", "sends its characters 13 etu apart", end=partial(Pitch, distance=13)),
-    Defect("turnaround-15-etu", "answers 15 etu after the terminal", "T0-GT-1", end=partial(TurnAround, distance=15)),
-    Defect("turnaround-16-etu", "answers 16 etu after the terminal", end=partial(TurnAround, distance=16)),
-    Defect("turnaround-17-etu", "answers 17 etu after the terminal", end=partial(TurnAround, distance=17)),
+    Defect(
+        "turnaround-15-etu",
+        "answers 15 etu after the terminal",
+        "T0-GT-1",
+        end=partial(TurnAround, distance=15, least=TURNAROUND_T0_ETU),
+    ),
+    Defect(
+        "turnaround-16-etu",
+        "answers 16 etu after the terminal",
+        end=partial(TurnAround, distance=16, least=TURNAROUND_T0_ETU),
+    ),
+    Defect(
+        "turnaround-17-etu",
+        "answers 17 etu after the terminal",
+        end=partial(TurnAround, distance=17, least=TURNAROUND_T0_ETU),
+    ),
     Defect("waiting-1-etu-early", "answers once 1 etu before WWT runs out", end=partial(Late, distance=-1)),
     Defect("waiting-at-limit", "answers once just when WWT runs out", end=partial(Late, distance=0)),
     Defect(
         "waiting-1-etu-late", "answers once 1 etu after WWT, without a NULL", "T0-WT-1", end=partial(Late, distance=1)
+    ),
+    Defect(
+        "block-guard-21-etu",
+        "T=1: answers 21 etu after the terminal's block",
+        "T1-GT-1",
+        end=partial(TurnAround, distance=21, least=BGT_ETU),
+    ),
+    Defect(
+        "block-guard-22-etu",
+        "T=1: answers 22 etu after the terminal's block",
+        end=partial(TurnAround, distance=22, least=BGT_ETU),
+    ),
+    Defect(
+        "character-waiting-1-etu-early", "T=1: pauses once 1 etu less than CWT", end=partial(PausedBlock, distance=-1)
+    ),
+    Defect("character-waiting-at-limit", "T=1: pauses once for CWT", end=partial(PausedBlock, distance=0)),
+    Defect(
+        "character-waiting-1-etu-late",
+        "T=1: pauses once 1 etu more than CWT",
+        "T1-WT-1",
+        end=partial(PausedBlock, distance=1),
+    ),
+    Defect(
+        "block-waiting-1-etu-early", "T=1: answers once 1 etu before BWT runs out", end=partial(LateBlock, distance=-1)
+    ),
+    Defect("block-waiting-at-limit", "T=1: answers once just when BWT runs out", end=partial(LateBlock, distance=0)),
+    Defect(
+        "block-waiting-1-etu-late",
+        "T=1: answers once 1 etu after BWT, without S(WTX)",
+        "T1-WT-2",
+        end=partial(LateBlock, distance=1),
     ),
     _atr_delay(399, "ATR-TIME-1"),
     _atr_delay(400),
