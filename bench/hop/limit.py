@@ -51,7 +51,12 @@ class T0Limit:
 
     @property
     def tail(self) -> int:
-        return (TURNAROUND_T0_ETU - CHARACTER_END_ETU) * self.etu
+        return self._turns - (TURNAROUND_T0_ETU + CHARACTER_END_ETU) * self.etu
+
+    @property
+    def _turns(self) -> int:
+        """A turn to the terminal and one to the card: the extra guard time runs whoever sent the character before (8.3)."""
+        return TURNAROUND_T0_ETU * self.etu + max(TURNAROUND_T0_ETU * self.etu, self.pitch_to_card)
 
     @property
     def densest(self) -> int:
@@ -60,16 +65,16 @@ class T0Limit:
     def envelope(self, data: int) -> int:
         """Header, INS back, data, SW1 SW2 back, and the turn to the next command: four reversals."""
         there = (HEADER_LENGTH - 1 + data - 1) * self.pitch_to_card
-        return there + (GUARD_ETU + 4 * TURNAROUND_T0_ETU) * self.etu + self.card
+        return there + GUARD_ETU * self.etu + 2 * self._turns + self.card
 
     def fetch(self, data: int) -> int:
         """A GET RESPONSE for exactly ``data`` bytes: header, then INS, data and SW1 SW2 in one go: two reversals."""
         back = (1 + data + 2 - 1) * GUARD_ETU * self.etu
-        return (HEADER_LENGTH - 1) * self.pitch_to_card + back + 2 * TURNAROUND_T0_ETU * self.etu + self.card
+        return (HEADER_LENGTH - 1) * self.pitch_to_card + back + self._turns + self.card
 
     def status(self) -> int:
         """A command answered with a status word alone (a fruitless poll)."""
-        return (HEADER_LENGTH - 1) * self.pitch_to_card + (GUARD_ETU + 2 * TURNAROUND_T0_ETU) * self.etu + self.card
+        return (HEADER_LENGTH - 1) * self.pitch_to_card + GUARD_ETU * self.etu + self._turns + self.card
 
     def exchange(self, sent: int, received: int) -> int:
         if sent > HEADER_LENGTH:
@@ -88,7 +93,8 @@ class T1Limit:
 
     An exchange whose command takes b blocks and its answer a blocks has n = b + a - 1 blocks each way: n - b R-blocks ask for the rest of the answer,
     n - a R-blocks for the rest of the command. A block of k characters spans k - 1 pitches, and BGT follows before the other side's first character;
-    so with s characters to the card and r from it the exchange takes (s - n) pitches there, (r - n) pitches back, and 2n BGT.
+    so with s characters to the card and r from it the exchange takes (s - n) pitches there, (r - n) pitches back, and 2n turns of BGT (N may make
+    those to the card longer).
     """
 
     etu: int
@@ -102,7 +108,12 @@ class T1Limit:
 
     @property
     def tail(self) -> int:
-        return (BGT_ETU - CHARACTER_END_ETU) * self.etu
+        return self._turns - (BGT_ETU + CHARACTER_END_ETU) * self.etu
+
+    @property
+    def _turns(self) -> int:
+        """A turn to the terminal and one to the card: the extra guard time runs whoever sent the character before (8.3)."""
+        return BGT_ETU * self.etu + max(BGT_ETU * self.etu, self.pitch_to_card)
 
     @property
     def densest(self) -> int:
@@ -116,7 +127,7 @@ class T1Limit:
         around = blocks * (3 + self.edc)
         there = (around + sent - blocks) * self.pitch_to_card
         back = (around + received - blocks) * self.pitch_from_card
-        return there + back + 2 * blocks * BGT_ETU * self.etu + self.card
+        return there + back + blocks * self._turns + self.card
 
     def carry(self, to_card: Sequence[int], from_card: Sequence[int]) -> int:
         """Each segment to the card is an ENVELOPE of its own. A segment from the card rides in the answer of an ENVELOPE, where it costs Le and
@@ -148,20 +159,33 @@ class T1Limit:
     def _cut(self, length: int, around: int, ifs: int, segment: int) -> int:
         """The cheapest cut of a packet: its segments at the price of ``segment`` each, and the blocks beyond one a segment; bytes are not in it.
 
-        ``around`` bytes go with each segment, so that they and the packet are spread over no fewer blocks than these.
+        ``around`` bytes go with each segment.
         """
         fewest = max(1, -(-length // MAX_PAYLOAD))
         most = max(fewest, -(-length // max(1, ifs - around)))
         pitches = 2 + self.edc  # a block more one way is an R-block the other way, of 3 characters and EDC each
-        block = pitches * (self.pitch_to_card + self.pitch_from_card) + 2 * BGT_ETU * self.etu
+        block = pitches * (self.pitch_to_card + self.pitch_from_card) + self._turns
         return min(
-            count * segment + max(0, _blocks(length + count * around, ifs) - count) * block
+            count * segment
+            + (_fewest_blocks(length + count * around, count, ifs, MAX_PAYLOAD + around) - count) * block
             for count in range(fewest, most + 1)
         )
 
 
 def _blocks(length: int, ifs: int) -> int:
     return max(1, -(-length // ifs))
+
+
+def _fewest_blocks(length: int, count: int, ifs: int, longest: int) -> int:
+    """How few blocks ``count`` commands (or answers) of together ``length`` bytes take, none of them longer than ``longest``.
+
+    Whole blocks first: the last one of a longest command may have little in it.
+    """
+    whole = longest // ifs
+    beyond = length - count * whole * ifs
+    if not whole or beyond <= 0:
+        return max(count, _blocks(length, ifs))
+    return count * whole + -(-beyond // (longest - whole * ifs))
 
 
 def _pieces(length: int) -> list[int]:

@@ -100,6 +100,11 @@ class T1Timing:
         return T1Timing(etu, to_card, to_terminal, self.cwt, self.bwt, bgt)
 
     @property
+    def turnaround_to_card(self) -> int:
+        """From the card's last character to the terminal's first: BGT, and the extra guard time, which runs whoever sent the one before (8.3)."""
+        return max(self.bgt, self.pitch_to_card)
+
+    @property
     def character(self) -> int:
         """Length of a character without guard time."""
         return CHARACTER_END_ETU * self.etu

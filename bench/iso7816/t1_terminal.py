@@ -433,7 +433,7 @@ class T1Terminal:
         timing = self.timing
         self._last_block = block
         data = encode_block(block, self.edc)
-        start = max(self._now, self._receiver.last + timing.bgt, self._last_sent + timing.pitch_to_card)
+        start = max(self._now, self._receiver.last + timing.turnaround_to_card, self._last_sent + timing.pitch_to_card)
         burst = Burst(data, start, timing.pitch_to_card, timing.etu)
         self._last_sent = burst.last
         self._limit = self._last_sent + timing.bwt * multiplier

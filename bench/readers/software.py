@@ -317,7 +317,7 @@ class SoftwareReader:
             return
         if self.mismatch_ppm:
             timing = timing.drifted(self.mismatch_ppm)
-        heard = _heard(result.burst, timing.bgt)
+        heard = _heard(result.burst, timing.turnaround_to_card)
         terminal = T1Terminal(timing, heard, ifsc=result.atr.ifsc, edc=edc_scheme(result.atr.edc))
         self._terminal = terminal
         request = terminal.announce_ifsd(self.ifsd, self.engine.now)

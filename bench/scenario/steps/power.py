@@ -37,8 +37,8 @@ class PowerOn(Step):
         wait(context, lambda: link.powered, self.within)
         if not link.powered:
             reason = link.last_error or "mute"
-            if reason == "mute" or reason.startswith(("bad ATR", "PPS")):
-                context.fail(f"no usable answer to reset within {self.within}: {reason}")
+            if reason == "mute" or reason.startswith(("bad ATR", "PPS", "protocol")):
+                context.fail(f"no card that can be spoken to within {self.within}: {reason}")
             raise BenchFault(f"the reader could not power the card: {reason}")
         context.emit(Parameter("atr", link.atr.hex(" ").upper(), False))
         context.measured("answer_time", milliseconds(context, context.engine.now - begun))

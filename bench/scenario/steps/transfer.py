@@ -13,7 +13,7 @@ from bench.host.peers import PeerSocket
 from bench.iso7816.atr import parse_atr
 from bench.iso7816.atr_values import Edc
 from bench.iso7816.line import etu_ticks
-from bench.iso7816.rates import GUARD_ETU, Rate, card_guard_etu, guard_cycles
+from bench.iso7816.rates import Rate, card_guard_etu, guard_cycles
 from bench.observe import Direction, Exchange, Observation, Packet
 from bench.pattern import pattern
 from bench.scenario.context import StepContext
@@ -345,11 +345,11 @@ def _limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit | N
     rate = Rate(port.ta1)
     etu = etu_ticks(rate, port.clock_hz, timebase)
     card = context.point.given.card_time.ticks(timebase)
-    if port.protocol == 0:
-        return T0Limit(etu, GUARD_ETU * etu, card)
     atr = parse_atr(link.atr)
-    cycles = guard_cycles(atr.extra_guard_time, 1, rate, atr.rate, atr.has_t15)
+    cycles = guard_cycles(atr.extra_guard_time, port.protocol, rate, atr.rate, atr.has_t15)
     to_card = int(cycles * timebase.cycles(1, port.clock_hz))
+    if port.protocol == 0:
+        return T0Limit(etu, to_card, card)
     from_card = card_guard_etu(atr.extra_guard_time, 1) * etu
     return T1Limit(etu, to_card, from_card, atr.ifsc, edc=2 if atr.edc is Edc.CRC else 1, card=card)
 
