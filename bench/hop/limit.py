@@ -123,7 +123,10 @@ class T1Limit:
         return self.exchange(COMMAND_HEADER + LENGTH_FIELD + data, STATUS_WORD)
 
     def exchange(self, sent: int, received: int) -> int:
-        blocks = _blocks(sent, self.ifsc) + _blocks(received, self.ifsd) - 1
+        return self._timed(_blocks(sent, self.ifsc) + _blocks(received, self.ifsd) - 1, sent, received)
+
+    def _timed(self, blocks: int, sent: int, received: int) -> int:
+        """An exchange of so many blocks each way."""
         around = blocks * (3 + self.edc)
         there = (around + sent - blocks) * self.pitch_to_card
         back = (around + received - blocks) * self.pitch_from_card
@@ -140,13 +143,14 @@ class T1Limit:
         the true minimum at one end or the other wherever packets do not pull different ways.
         """
         rides = LENGTH_FIELD * self.pitch_to_card + SEGMENT_HEADER * self.pitch_from_card
-        alone = self.exchange(COMMAND_HEADER + LENGTH_FIELD, STATUS_WORD + SEGMENT_HEADER)
-        envelope = self.envelope(SEGMENT_HEADER)
+        fetch = COMMAND_HEADER + LENGTH_FIELD
+        alone = self._timed(_blocks(fetch, self.ifsc), fetch, STATUS_WORD + SEGMENT_HEADER)
+        envelope = self._timed(1, fetch + SEGMENT_HEADER, STATUS_WORD)
         ticks = sum(to_card) * self.pitch_to_card + sum(from_card) * self.pitch_from_card
         best = 0
         for price in (0, alone - rides):
             there = sum(
-                count * self._cut(length, COMMAND_HEADER + LENGTH_FIELD + SEGMENT_HEADER, self.ifsc, envelope - price)
+                count * self._cut(length, fetch + SEGMENT_HEADER, self.ifsc, envelope - price)
                 for length, count in Counter(to_card).items()
             )
             back = sum(

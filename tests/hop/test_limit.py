@@ -131,7 +131,7 @@ def _legal(limit: T1Limit, there: list[int], back: list[int]) -> int:
 
 
 @settings(max_examples=20)
-@pytest.mark.parametrize("ifs", [32, 100, 131, 254])
+@pytest.mark.parametrize("ifs", [1, 4, 32, 100, 131, 254])
 @given(st.lists(st.integers(1, 400), max_size=2), st.lists(st.integers(1, 400), max_size=2))
 def test_no_cut_beats_the_limit(ifs: int, there: list[int], back: list[int]) -> None:
     limit = T1Limit(etu=1, pitch_to_card=12, pitch_from_card=12, ifsc=ifs, ifsd=ifs)
