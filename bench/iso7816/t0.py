@@ -102,6 +102,8 @@ class T0Terminal:
             self._last_received = max(self._last_received, burst.last)
             self._step(TerminalEvent.STRAY)
             return None  # the next command's guard time still runs from them
+        if burst.start < self._start:
+            return None  # a late answer to a command that failed; the next one waits for its time
         if damaged or self._damaged:
             self._damaged = damaged_in_a_row(burst, damaged, self._damaged)
             if damaged:

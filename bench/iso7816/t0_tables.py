@@ -179,7 +179,6 @@ CARD: Final[Mapping[CardState, Mapping[CardEvent, CardStep]]] = {
         _V.REPLY: CardStep(Action.ANSWER, _C.IDLE, "10.3.3"),
         _V.TIME_SHORT: CardStep(Action.SEND_NULL, None, "10.3.3"),
         _V.PART: CardStep(Action.IGNORE, None, "10.3.3"),
-        _V.DAMAGED: CardStep(Action.ASK, None, "7.3"),
         _V.REFUSED: CardStep(Action.REPEAT, None, "7.3"),
         _V.REFUSED_AGAIN: CardStep(Action.WAIT, None, "7.3"),
     },
