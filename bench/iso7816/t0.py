@@ -236,7 +236,8 @@ class T0Terminal:
         )
 
     def _failed(self, end: int, why: str) -> T0Outcome:
-        self._not_before = self._last_sent + self.timing.waiting_time
+        # a little more than the waiting time, since the card may have seen our last character a little later than it was sent
+        self._not_before = self._last_sent + self.timing.waiting_time + self.timing.turnaround
         return T0Outcome(b"", self._start, end, self._characters, self._card_ticks, why, self._retries)
 
 
@@ -332,12 +333,15 @@ class T0Card:
         return again
 
     def busy_until(self, now: int) -> int:
-        """Up to when a command has kept, or may keep, the line: its data are coming, its answer is promised, or going out, or gone."""
+        """Up to when a command has kept, or may keep, the line: its data are coming, its answer is promised, or going out, or did not arrive.
+
+        A card cannot know whether its answer arrived: where it did not, the terminal waits its time out before it comes again.
+        """
         if self.state is CardState.BUSY:
             return now
         if self.state is CardState.DATA:
             return self._last_in + self.timing.waiting_time + self._header[4] * self.timing.pitch_to_card
-        return self._last_out
+        return max(self._last_out, self._last_in + self.timing.waiting_time)
 
     def complete(self, reply: Reply, now: int) -> Burst:
         """The answer that ``execute`` promised. The status word leaves as soon as the guard time since a NULL lets it."""

@@ -175,8 +175,11 @@ class T1Card:
         return self._connection.state in _EXECUTES
 
     def busy_until(self, now: int) -> int:
-        """Up to when commands and their answers have kept the line: an answer is promised, or going out, or gone."""
-        return now if self.busy else max(self._receiver.last, self._last_out)
+        """Up to when commands and their answers have kept the line: an answer is promised, or going out, or did not arrive.
+
+        A card cannot know whether its block arrived: where it did not, the terminal waits its time out before it asks for it again.
+        """
+        return now if self.busy else max(self._receiver.last + self.timing.bwt, self._last_out)
 
     @property
     def deadline(self) -> int | None:
