@@ -215,8 +215,8 @@ def test_node_down_closes_channels_with_cause_07_and_no_others() -> None:
 
 
 def test_a_terminal_gone_silent_is_noticed_by_the_card_which_then_asks_for_a_reset() -> None:
-    """Section 2: two of the longest poll periods and one second after the waiting time (1.376 s at this rate); from then on 6985, so that the terminal
-    side starts anew."""
+    """Section 2: two of the longest poll periods and one second after the waiting time (1.376 s at this rate); from then on 6985, so that the
+    terminal side starts anew."""
     rig = short_chain(2).start()
     held: list[Callable[[], None]] = []
     port = rig.host.link.port
