@@ -271,7 +271,9 @@ def test_an_answer_promised_before_a_reset_is_not_given_after_it() -> None:
 def test_a_promise_keeps_the_line() -> None:
     node = Promising()
     line = up(nodes={0: node})
-    assert line.contacts.busy_until() <= line.engine.now
+    assert line.contacts.busy_until() <= line.engine.now + bwt_ticks(line), (
+        "an answer that was lost is asked for again by then"
+    )
     line.reader.submit(COMMAND, lambda _answer: None)
     line.engine.run(line.engine.now + 3 * bwt_ticks(line))
     assert line.contacts.busy_until() == line.engine.now
