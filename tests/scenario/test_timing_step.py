@@ -90,10 +90,10 @@ def test_each_mistimed_card_is_caught_and_each_sound_one_is_not(name: str, ta1: 
 
 
 def test_a_late_answer_is_told_with_character_value_and_limit() -> None:
-    """The terminal gives up when the waiting time is over; that it speaks again shows how long the card was silent."""
+    """The terminal gives up when the waiting time is over, and is silent a little longer before it speaks again: the late answer is seen."""
     outcome = run_card("waiting-1-etu-late", ta1="11", profile="reference", steps="  - wait: 3 s")
     assert named(outcome, "work_waiting").verdict is Verdict.FAIL
-    assert "character 25 from the card: work_waiting is 9600" in outcome.verdict.reason
+    assert "character 25 from the card: work_waiting is 9601" in outcome.verdict.reason
     assert "at most 9600 etu (3571200 clocks) is required (ISO/IEC 7816-3, 10.2)" in outcome.verdict.reason
 
 
