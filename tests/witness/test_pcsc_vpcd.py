@@ -290,7 +290,7 @@ class TestOurReader:
         [
             ({"ta1": "96"}, "cannot choose a baud rate; the rate is only observed"),
             ({"clock_hz": "4000000"}, "cannot choose the card clock"),
-            ({"protocol": "T=1"}, "T=0 only"),
+            ({"protocol": "T=1"}, "points over T=1 run on the software rig"),
             ({"profile": "nobody-knows"}, "no profile named 'nobody-knows'"),
         ],
     )
