@@ -72,6 +72,8 @@ benchmarks: $(VENV)/.stamp-dev ## measure ratios side by side
 .PHONY: docs
 docs: $(VENV)/.stamp-base ## make the pages that come from the code
 	@{ printf '# Steps\n\nMade by `cardbench steps --markdown`; a test holds it to the code.\n\n'; $(BIN)/cardbench steps --markdown; } > docs/steps.md
+	@$(BIN)/python -m bench.iso7816.t0_diagram > docs/t0.md
+	@$(BIN)/python -m bench.iso7816.t1_diagram > docs/t1.md
 
 .PHONY: lint
 lint: $(VENV)/.stamp-dev ## check style, types and the direction of imports

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from bench.iso7816.t1_states import Action, CardState, Event, Step, Table, TerminalState
+from bench.iso7816 import diagram
+from bench.iso7816.t1_states import Action, CardState, Event, Table, TerminalState
 from bench.iso7816.t1_table_card import CARD
 from bench.iso7816.t1_table_terminal import TERMINAL
 
@@ -45,52 +45,26 @@ out of the diagrams; the tables have them all.
 
 def page() -> str:
     """The whole page, Markdown with Mermaid diagrams."""
-    parts = [_HEAD]
-    parts += _side("The terminal (interface device)", TERMINAL, TerminalState.IDLE)
-    parts += _side("The card", CARD, CardState.START)
-    return "\n".join(parts)
+    return diagram.page(
+        _HEAD,
+        _side("The terminal (interface device)", TerminalState.IDLE, TERMINAL),
+        _side("The card", CardState.START, CARD),
+    )
 
 
-def diagram(table: Table[S], start: S, *, errors: bool) -> str:
-    """A Mermaid state diagram: error-free operation, or error handling."""
-    edges: dict[tuple[S, S], list[str]] = {}
-    for state, event, step in _steps(table):
-        if _is_error(event, step) is errors and (step.next is not state or not errors):
-            edges.setdefault((state, step.next), []).append(f"{event} / {step.action} ({step.rule})")
-    lines = ["stateDiagram-v2"]
-    if not errors:
-        lines.append(f"    [*] --> {start}")
-    for (state, to), labels in edges.items():
-        lines += [f"    {state} --> {to} : {_escaped(label)}" for label in labels]
-    return "\n".join(lines)
+def _side(title: str, start: S, table: Table[S]) -> diagram.Side:
+    transitions = [
+        diagram.Transition(state, event, step.action, step.next, step.rule, _is_error(event, step.action))
+        for state, row in table.items()
+        for event, step in row.items()
+    ]
+    return diagram.Side(
+        title, "Error-free operation, and the chains that either side aborts", "rule", start, transitions
+    )
 
 
-def _is_error(event: Event, step: Step[S]) -> bool:
-    return event in ERROR_EVENTS or step.action in _REPETITIONS
-
-
-def _steps(table: Table[S]) -> Iterator[tuple[S, Event, Step[S]]]:
-    for state, row in table.items():
-        for event, step in row.items():
-            yield state, event, step
-
-
-def _escaped(label: str) -> str:
-    """Mermaid ends a label at a semicolon, and takes a colon for its own."""
-    return label.replace(";", ",").replace(":", " ")
-
-
-def _side(title: str, table: Table[S], start: S) -> Iterator[str]:
-    yield f"## {title}\n"
-    yield "Error-free operation, and the chains that either side aborts:\n"
-    yield f"```mermaid\n{diagram(table, start, errors=False)}\n```\n"
-    yield "Error handling:\n"
-    yield f"```mermaid\n{diagram(table, start, errors=True)}\n```\n"
-    yield "Every transition:\n"
-    yield "| state | event | action | next | rule |\n|---|---|---|---|---|"
-    for state, event, step in _steps(table):
-        yield f"| {state} | {event} | {step.action} | {step.next} | {step.rule} |"
-    yield ""
+def _is_error(event: Event, action: Action) -> bool:
+    return event in ERROR_EVENTS or action in _REPETITIONS
 
 
 if __name__ == "__main__":
