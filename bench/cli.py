@@ -42,7 +42,7 @@ COMMANDS = {
     "readers": Entry("bench.commands.readers", "readers_command", "List the readers that are attached."),
     "atr": Entry("bench.commands.explain", "atr_command", "Explain an answer to reset."),
     "rates": Entry("bench.commands.explain", "rates_command", "List baud rates for a clock and TA1."),
-    "apdu": Entry("bench.commands.explain", "apdu_command", "Explain a command or response APDU."),
+    "apdu": Entry("bench.commands.explain", "apdu_command", "Explain a command APDU or a status word."),
     "timing": Entry("bench.commands.timing", "timing_command", "Judge the character timing of a captured line."),
     "schema": Entry("bench.commands.schema", "schema_command", "Print the JSON Schema of scenario or rig files."),
     "steps": Entry("bench.commands.steps", "steps_command", "Explain the steps of scenario files."),

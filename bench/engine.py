@@ -89,7 +89,8 @@ class Engine(Protocol):
     def at(self, time: int, action: Action) -> Timer:
         """Run ``action`` at tick ``time`` (now, if that is past). Call it inside events only, or through ``call``."""
 
-    def after(self, delay: int, action: Action) -> Timer: ...
+    def after(self, delay: int, action: Action) -> Timer:
+        """Run ``action`` ``delay`` ticks from now."""
 
     def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` where events run and give its result; the way in for steps and tests."""

@@ -16,6 +16,10 @@ CHOSEN = (
     "sockets/loop-back.yaml",
     "sockets/cut-exchanges.yaml",
     "sockets/apdu-beside-channels.yaml",
+    "link/jitter.yaml",
+    "link/warm-reset.yaml",
+    "routing/neighbours-t1.yaml",
+    "baud-rate/goodput-against-noise-t1.yaml",
 )
 
 

@@ -1,5 +1,7 @@
 """The reference card (figure 1 of the paper): two I/O ports, the channel stack between them, the four calls on top, and beside them the regular
 execution model.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable

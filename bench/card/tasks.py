@@ -2,6 +2,8 @@
 
 The paper asks for multi-threading. A thread that computes shares the processor with others that compute (equal shares, preemptive), and holds up
 nobody who only communicates.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Coroutine, Generator

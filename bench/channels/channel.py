@@ -1,4 +1,7 @@
-"""One end of a channel: its states, its credit, its bounded buffers (docs/protocol.md, section 3)."""
+"""One end of a channel: its states, its credit, its bounded buffers (docs/protocol.md, section 3).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections import deque
 from enum import Enum, auto

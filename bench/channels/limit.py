@@ -1,4 +1,7 @@
-"""The shortest legal sequence of exchanges that carries given DATA messages over one hop, with the credits it cannot do without."""
+"""The shortest legal sequence of exchanges that carries given DATA messages over one hop, with the credits it cannot do without.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Mapping, Sequence
 

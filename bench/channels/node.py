@@ -1,5 +1,7 @@
 """The channel stack of one node, as figure 1 of the paper draws it: reception, resolution, route table, emission, and the messages' own stack of
 channels. Host and card are both such nodes; what differs is which links they have and who decides about OPEN.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from bench.channels.loopback import Loopback

@@ -1,4 +1,7 @@
-"""All channel ends of one node: numbers, and which end a message is for (docs/protocol.md, section 3)."""
+"""All channel ends of one node: numbers, and which end a message is for (docs/protocol.md, section 3).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar

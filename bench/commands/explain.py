@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from bench.iso7816.apdu import explain_sw
 from bench.iso7816.errors import ApduError, RateError
 from bench.iso7816.explain import DEFAULT_CLOCK_HZ, HexError, parse_hex, to_json
 from bench.iso7816.explain_apdu import ApduExplanation, explain_apdu
@@ -96,14 +97,19 @@ def rates_command(clock_hz: int, ta1_text: str | None, as_json: bool) -> None:
 @click.argument("hex_bytes", metavar="HEX...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def apdu_command(hex_bytes: tuple[str, ...], as_json: bool) -> None:
-    """Explain a command APDU: its fields, its case, and its TPDUs over T=0.
+    """Explain a command APDU: its fields, its case, and its TPDUs over T=0. Two bytes are taken for a status word.
 
     Exit status 1 when its lengths do not fit together.
 
     \b
-    Example: cardbench apdu 00 A4 04 00 02 3F 00 00
+    Examples:
+      cardbench apdu 00 A4 04 00 02 3F 00 00
+      cardbench apdu 6A82
     """
     data = _bytes(hex_bytes)
+    if len(data) == 2 and not as_json:
+        click.echo(f"{data.hex().upper()}: {explain_sw(int.from_bytes(data, 'big'))}")
+        return
     try:
         explanation = explain_apdu(data)
     except ApduError as error:

@@ -1,4 +1,7 @@
-"""The card's side of a hop as a machine (docs/protocol.md, 1.3 to 1.6): hop commands go in, answers come out."""
+"""The card's side of a hop as a machine (docs/protocol.md, 1.3 to 1.6): hop commands go in, answers come out.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The card's side of a hop at work: HopCard as a Link, with the watchdog that notices a terminal side gone silent (docs/protocol.md, section 2)."""
+"""The card's side of a hop at work: HopCard as a Link, with the watchdog that notices a terminal side gone silent (docs/protocol.md, section 2).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable, Hashable
 

@@ -1,4 +1,7 @@
-"""A member of a chain: takes a number, greets outward, passes on who came and went (docs/protocol.md, section 2). Shared by host and card."""
+"""A member of a chain: takes a number, greets outward, passes on who came and went (docs/protocol.md, section 2). Shared by host and card.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 

@@ -2,6 +2,8 @@
 
 Times run from the leading edge of an exchange's first character to the earliest legal leading edge of the next exchange's first character. Nothing
 legal is faster than a limit; where the cheapest choice cannot be written in one formula the limit lies below it.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections import Counter

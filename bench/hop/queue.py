@@ -3,6 +3,8 @@
 A flow is whatever the stack above names with a key (a channel and its direction, say). A turn gives a flow one quantum (the MTU) of bytes times its
 weight; a packet may overdraw it, which the next turn pays for. A flow that was idle goes first for one turn, so that a short message overtakes
 bulk; one that empties during that turn waits behind the others before it counts as new again, so that nobody gains by pausing.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections import deque

@@ -1,4 +1,7 @@
-"""The terminal's side of a hop as a machine (docs/protocol.md, 1.4 to 1.7): answers and the time go in, commands and packets come out."""
+"""The terminal's side of a hop as a machine (docs/protocol.md, 1.4 to 1.7): answers and the time go in, commands and packets come out.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""An uplink in the same process: programs "outside" that scenarios and tests are made of. Exact in the engine's time, and takes none."""
+"""An uplink in the same process: programs "outside" that scenarios and tests are made of. Exact in the engine's time, and takes none.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections import deque
 from collections.abc import Callable

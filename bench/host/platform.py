@@ -1,4 +1,7 @@
-"""The host platform: node 0 of the chain, with the gateway and the directory on an uplink (the paper, 2.2 and figure 2)."""
+"""The host platform: node 0 of the chain, with the gateway and the directory on an uplink (the paper, 2.2 and figure 2).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The gateway's other side: what a network (or an in-process stand-in) must offer. Nothing here blocks; events come by calls."""
+"""The gateway's other side: what a network (or an in-process stand-in) must offer. Nothing here blocks; events come by calls.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from typing import Protocol

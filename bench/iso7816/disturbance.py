@@ -6,6 +6,8 @@ made of the sender's edges (rounded to its clock, displaced by jitter, inverted 
 by its own clock. What mismatch is tolerated, and what becomes of a missed start bit, comes out of that.
 
 Left out: noise while nobody sends, and what a frame that overlaps a repetition would see of it (it sees a quiet line and is deaf until it ends).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Collection, Mapping

@@ -3,6 +3,8 @@
 A *burst* is a run of characters with equal spacing, and one event. Its edges are worked out only when someone looks, from the leading edge
 of its first character, the spacing and the etu. Guard times run from leading edge to leading edge.
 What may happen to characters on their way: `bench.iso7816.disturbance`.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Collection

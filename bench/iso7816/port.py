@@ -1,6 +1,8 @@
 """The terminal's side of a hop as everything above sees it: something that powers a card and carries one command at a time.
 
 Readers are such ports; a card's IO#2 is handed one. ``submit`` never blocks: the answer comes by a call, in an event.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable

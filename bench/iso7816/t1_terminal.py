@@ -16,6 +16,8 @@ Decisions where the standard leaves room:
   annex A, scenario 13). Two sides that only ever ask each other again are stopped after six blocks without progress.
 - Rules 2.1, 2.2, 5 and 6 to 7.3 are worded as the standard has them; 7.4 to 7.6, 8 and 9 as implementations quote
   them. Check against the text before certifying on a sub-number.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ except where a card stayed silent when it was its turn: then the card does. One 
 The judge imports none of the machines it judges: it knows the limits from ``rates``, the rules from ``timing_rules``, the order of things from
 ``session``.
 Left out: rise and fall times, contacts other than I/O and RST, and the time between CLK and RST at a cold reset.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from __future__ import annotations

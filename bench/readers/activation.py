@@ -2,6 +2,8 @@
 
 ISO/IEC 7816-3:2006, 6.2.2 (cold reset), 6.2.3 (warm reset), 6.2.4 (selection of the class), 6.3 (specific and negotiable mode), 9 (PPS).
 What does not come up is deactivated and named: ``mute``, ``bad ATR: …``, ``class: …``, ``mode: …``, ``PPS …``.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Collection

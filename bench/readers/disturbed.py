@@ -1,6 +1,8 @@
 """The way between the software reader and a card where characters suffer: schedules what `bench.iso7816.disturbance` makes of each burst.
 
 The line is half-duplex: an end that sends hears nothing, so of two that send at once neither hears the other's characters.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Collection

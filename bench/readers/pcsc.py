@@ -3,6 +3,8 @@
 PC/SC cannot choose a baud rate, a clock or a voltage (the driver does), so ``ta1`` and ``clock_hz`` are 0: unknown. Its time stamps are taken in the
 reader's thread right around SCardTransmit: they include the way to pcscd, the driver and the bus.
 Left out so far: control codes (NAD, features), observing the rate.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 import contextlib

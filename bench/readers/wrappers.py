@@ -1,4 +1,7 @@
-"""What wraps a port: recording and cutting. No reader knows of them."""
+"""What wraps a port: recording and cutting. No reader knows of them.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from typing import Final

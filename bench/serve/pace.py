@@ -1,4 +1,7 @@
-"""What an APDU would take on the card's own contacts: pacing for transports that have no line (ISO/IEC 7816-3:2006, clauses 10 and 12.2)."""
+"""What an APDU would take on the card's own contacts: pacing for transports that have no line (ISO/IEC 7816-3:2006, clauses 10 and 12.2).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from dataclasses import dataclass
 from typing import Final

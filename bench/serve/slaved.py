@@ -3,6 +3,8 @@
 Engine time never goes back. Idle, it follows the wall. On a request it runs ahead by what the exchange takes on the card's own line, until the answer
 exists. Paced, the answer is held until the wall has reached it. Unpaced, it goes out at once and the engine keeps what it gained: a busy chain lives
 faster than the wall, all its lines alike, and none of it stands still afterwards to let the wall catch up.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 import time

@@ -1,6 +1,8 @@
 """Cards whose characters come at the wrong time, by one etu or one clock cycle, and cards exactly at each limit (ISO/IEC 7816-3:2006).
 
 Everything here alters bursts on their way from the contacts to the line. The card itself believes that it kept its times.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Collection

@@ -1,4 +1,7 @@
-"""What several steps need: waiting with a deadline, finding services, sockets outside the host."""
+"""What several steps need: waiting with a deadline, finding services, sockets outside the host.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
