@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bench.channels.limit import shortest
+from bench.engine import Timebase
 from bench.hop.limit import LineLimit, T0Limit, T1Limit
 from bench.host.peers import PeerSocket
 from bench.iso7816.atr import parse_atr
@@ -73,6 +74,10 @@ class Transfer(Step):
             "jain", "worst Jain index over sliding windows of 10 messages a channel, each direction by itself"
         ),
         "longest_gap": Measure("ms", "longest time between two messages of one channel"),
+        "character_time": Measure(
+            "etu",
+            "average distance from one character's leading edge to the next one's, turn-arounds included and card time not",
+        ),
         "refusals": Measure(
             "exchanges", "segments the first card had no memory for (6A84) and was asked to take again"
         ),
@@ -148,6 +153,11 @@ class Transfer(Step):
         context.measured("goodput_rate", rate)
         self._shares(context, counted)
         context.measured("refusals", sum(exchange.sw == NO_MEMORY for exchange in exchanges))
+        average = _character_time(exchanges, context.engine.timebase)
+        if average is not None:
+            context.measured("character_time", average)
+        elif "character_time" in self.measure:
+            raise NotApplicable("this reader shows no characters, or neither the rate nor the clock")
         if self.size is not None:
             return  # too short to speak of a steady flow
         limit = _limit(context, exchanges)
@@ -327,6 +337,16 @@ def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[int, list[
                 found[0].append(sample.length)
             first = False
     return found
+
+
+def _character_time(exchanges: Sequence[Exchange], timebase: Timebase) -> float | None:
+    """Etu from leading edge to leading edge, over all exchanges whose characters were seen; None where none were."""
+    seen = [exchange for exchange in exchanges if exchange.characters and exchange.ta1 and exchange.clock_hz]
+    characters = sum(exchange.characters for exchange in seen)
+    if not characters:
+        return None
+    wire = sum(exchange.wire_ticks / etu_ticks(Rate(exchange.ta1), exchange.clock_hz, timebase) for exchange in seen)
+    return wire / characters
 
 
 def _windows(context: StepContext) -> tuple[int, int]:
