@@ -1,6 +1,8 @@
 """IO#1: the card's contacts. Answers to reset, agrees on protocol and rate (PPS), then speaks T=0 or T=1 (ISO/IEC 7816-3).
 
 Runs apart from everything above.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -32,6 +34,7 @@ class ContactTraits:
     """Operating classes in which it answers; in others it stays mute."""
     pps: PpsBehaviour = PpsBehaviour.SOUND
     nulls: int = 0
+    wtxs: int = 0
     """NULL bytes before every other procedure byte."""
 
 
@@ -177,7 +180,9 @@ class Contacts:
         self.rate = rate
         self._etu = etu_ticks(rate, self.clock_hz, timebase)
         if protocol == 1:
-            self._machine = t1 = T1Card.for_atr(self.nodes, self.atr, rate, self.clock_hz, timebase)
+            self._machine = t1 = T1Card.for_atr(
+                self.nodes, self.atr, rate, self.clock_hz, timebase, wtxs=self.traits.wtxs
+            )
             self._apdu_later = partial(self._answer_apdu, t1)
         else:
             timing = T0Timing.at_rate(self.atr, rate, self.clock_hz, timebase)

@@ -81,6 +81,8 @@ class CardProfile:
     pps: PpsBehaviour = PpsBehaviour.SOUND
     nulls: int = 0
     """NULL bytes before every other procedure byte."""
+    wtxs: int = 0
+    """S(WTX request) blocks before each answer over T=1."""
 
     @property
     def atr(self) -> bytes:
@@ -91,7 +93,7 @@ class CardProfile:
     def traits(self) -> ContactTraits:
         """What it is like at its contacts."""
         warm = self._atr(None) if self.specific is not None and self.specific.can_change else b""
-        return ContactTraits(warm, self.classes or "ABC", self.pps, self.nulls)
+        return ContactTraits(warm, self.classes or "ABC", self.pps, self.nulls, self.wtxs)
 
     def _atr(self, specific: SpecificMode | None) -> bytes:
         ta1 = None if self.ta1 == RATE_DEFAULT else self.ta1

@@ -9,6 +9,8 @@ each step is carried out. Decisions where the standard leaves room:
 - It asks for more time when half of what it has is over, so that a terminal with a clock of its own is never late.
 - It gives up after three attempts, after two for S(IFS request), and listens (rules 7.4 and 8); any valid block sets it
   going again.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -103,14 +105,19 @@ class T1Card:
         ifsc: int = IFS_DEFAULT,
         edc: EdcScheme = LRC,
         wtx: int = 1,
+        wtxs: int = 0,
     ) -> None:
-        """`nodes` are the DADs (0 to 7) that live here, `ifsc` is what the ATR says, `wtx` the multiplier to ask for."""
+        """`nodes` are the DADs (0 to 7) that live here, `ifsc` is what the ATR says, `wtx` the multiplier to ask for.
+
+        `wtxs` is how often more time is asked for before each answer, needed or not: a storm, where it is many.
+        """
         if not nodes or not all(0 <= dad <= 7 for dad in nodes):
             raise T1UsageError(f"nodes {sorted(nodes)}: at least one, each with a DAD of 0 to 7 (11.3.2.1)")
         self.nodes = nodes
         self.timing = timing
         self.edc = edc
         self.wtx = wtx
+        self.wtxs = wtxs
         self.ifsc = ifsc
         """Information field size of the card, in force."""
         self.ifsd = IFS_DEFAULT
@@ -131,6 +138,7 @@ class T1Card:
         self._not_before = 0
         self._earliest = 0
         self._multiplier = 1
+        self._wtxs_left = 0
         self._wish_ifs = 0
         self._ifs_asked = 0
         self._wish_abort = False
@@ -158,11 +166,19 @@ class T1Card:
 
     @classmethod
     def for_atr(
-        cls, nodes: Mapping[int, ApduHandler], atr: Atr, rate: Rate, clock_hz: int, timebase: Timebase, *, wtx: int = 1
+        cls,
+        nodes: Mapping[int, ApduHandler],
+        atr: Atr,
+        rate: Rate,
+        clock_hz: int,
+        timebase: Timebase,
+        *,
+        wtx: int = 1,
+        wtxs: int = 0,
     ) -> T1Card:
         """A card that is what its ATR says. Raises T1TimingError as `T1Timing.at_rate` does."""
         timing = T1Timing.at_rate(atr, rate, clock_hz, timebase)
-        return cls(nodes, timing, ifsc=atr.ifsc, edc=edc_scheme(atr.edc), wtx=wtx)
+        return cls(nodes, timing, ifsc=atr.ifsc, edc=edc_scheme(atr.edc), wtx=wtx, wtxs=wtxs)
 
     @property
     def state(self) -> CardState:
@@ -346,6 +362,7 @@ class T1Card:
         self._wish_abort = False
         self._ready = None
         self._multiplier = 1
+        self._wtxs_left = self.wtxs
         self._serial += 1
         serial, later = self._serial, self._later
 
@@ -354,15 +371,21 @@ class T1Card:
                 later(reply)
 
         reply = connection.handler.execute(apdu, answer)
-        if reply is None:
-            return None
-        self._ready = reply
-        self._not_before = self._receiver.last + self.timing.bgt + reply.ticks
-        return self._step(Event.REPLY, None) if self._not_before <= self._short else None
+        if reply is not None:
+            self._ready = reply
+            self._not_before = self._receiver.last + self.timing.bgt + reply.ticks
+        return self._go_on()
 
     def _resume(self, block: object) -> Burst | None:
         assert isinstance(block, SBlock)
         self._multiplier = block.value
+        return self._go_on()
+
+    def _go_on(self) -> Burst | None:
+        """Ask for time as often as is wanted; then answer, if there is an answer and it is in time."""
+        if self._wtxs_left:
+            self._wtxs_left -= 1
+            return self._step(Event.TIME_SHORT, None)
         if self._ready is None or self._not_before > self._short:
             return None
         return self._step(Event.REPLY, None)

@@ -66,6 +66,9 @@ class Given(FileModel):
         Truth | None, Field(description="true: after a PPS that failed the terminal goes on at the default rate")
     ] = None
     nulls: Annotated[Whole | None, Field(description="NULL bytes the card sends before each procedure byte")] = None
+    wtxs: Annotated[
+        Whole | None, Field(description="S(WTX request) blocks the card sends before each answer over T=1")
+    ] = None
     noise: Annotated[
         Number | None, Field(description="probability that an etu of a character is inverted, both ways", ge=0, le=0.5)
     ] = None

@@ -58,6 +58,7 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         edc=Edc.CRC if given.edc == "CRC" else Edc.LRC,
         pps=given.pps or PpsBehaviour.SOUND,
         nulls=given.nulls or 0,
+        wtxs=given.wtxs or 0,
     )
     if name in (REFERENCE, PLAIN):
         return card
@@ -72,8 +73,8 @@ def _offered(given: Given) -> tuple[int, ...]:
     protocols = (0, 1) if offers == "both" else (_NUMBER[offers],)
     if _NUMBER[given.protocol] not in protocols:
         raise RigNotAble(f"{given.protocol} is to be used, the card offers {offers} only")
-    if 1 not in protocols and (given.ifsc is not None or given.edc is not None):
-        raise RigNotAble("IFSC and EDC belong to T=1, which the card does not offer")
+    if 1 not in protocols and (given.ifsc is not None or given.edc is not None or given.wtxs):
+        raise RigNotAble("IFSC, EDC and WTX requests belong to T=1, which the card does not offer")
     if 0 not in protocols and (given.wi is not None or given.nulls):
         raise RigNotAble("WI and NULL bytes belong to T=0, which the card does not offer")
     return protocols
