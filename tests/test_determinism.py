@@ -19,7 +19,6 @@ CHOSEN = (
     "link/jitter.yaml",
     "link/warm-reset.yaml",
     "routing/neighbours-t1.yaml",
-    "baud-rate/goodput-against-noise-t1.yaml",
 )
 
 
