@@ -13,7 +13,7 @@ from bench.hop.limit import LineLimit, T0Limit, T1Limit
 from bench.host.peers import PeerSocket
 from bench.iso7816.atr import parse_atr
 from bench.iso7816.atr_values import Edc
-from bench.iso7816.line import etu_ticks
+from bench.iso7816.line import CHARACTER_END_ETU, etu_ticks
 from bench.iso7816.rates import Rate, card_guard_etu, guard_cycles
 from bench.observe import Direction, Exchange, Observation, Packet
 from bench.pattern import pattern
@@ -76,7 +76,7 @@ class Transfer(Step):
         "longest_gap": Measure("ms", "longest time between two messages of one channel"),
         "character_time": Measure(
             "etu",
-            "average distance from one character's leading edge to the next one's, turn-arounds included and card time not",
+            "average distance of leading edges within an exchange, turn-arounds included and card time not",
         ),
         "refusals": Measure(
             "exchanges", "segments the first card had no memory for (6A84) and was asked to take again"
@@ -340,13 +340,15 @@ def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[int, list[
 
 
 def _character_time(exchanges: Sequence[Exchange], timebase: Timebase) -> float | None:
-    """Etu from leading edge to leading edge, over all exchanges whose characters were seen; None where none were."""
-    seen = [exchange for exchange in exchanges if exchange.characters and exchange.ta1 and exchange.clock_hz]
-    characters = sum(exchange.characters for exchange in seen)
-    if not characters:
+    """Etu from leading edge to leading edge within exchanges, over all whose characters were seen; None where none were.
+
+    An exchange's time ends with its last character's parity bit, which is no leading edge: that character is taken off.
+    """
+    seen = [e for e in exchanges if e.characters > 1 and not e.error and e.ta1 and e.clock_hz]
+    if not seen:
         return None
-    wire = sum(exchange.wire_ticks / etu_ticks(Rate(exchange.ta1), exchange.clock_hz, timebase) for exchange in seen)
-    return wire / characters
+    etus = sum(e.wire_ticks / etu_ticks(Rate(e.ta1), e.clock_hz, timebase) - CHARACTER_END_ETU for e in seen)
+    return etus / sum(e.characters - 1 for e in seen)
 
 
 def _windows(context: StepContext) -> tuple[int, int]:
