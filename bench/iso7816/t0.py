@@ -6,6 +6,8 @@ procedure bytes (10.3.3): INS (all the data), INS complemented (one byte), NULL 
 The error signal (7.3) is the line's: a receiver of T=0 gives it for every character whose parity is wrong, and the sender stops there. ``receive`` is
 then told of ``damaged`` characters, and the sender's ``signalled`` repeats from that one on. Repetitions are limited to three, as ISO/IEC 7816-3 does
 not say and EMV and ETSI do.
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable, Collection

@@ -22,7 +22,7 @@ from bench.observe import Sink
 from bench.readers.activation import Wishes
 from bench.readers.software import SoftwareReader
 from bench.readers.wrappers import Cutting, Recorded
-from bench.rig.errors import RigNotAble
+from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 
 PLAIN: Final = "plain"
@@ -41,7 +41,7 @@ CUT_SILENCE_NS: Final = 10 * 10**6
 
 
 def profile_named(name: str, given: Given, number: int) -> CardProfile:
-    """The reference card's profile for place ``number`` of a chain. Raises RigNotAble for a profile nobody knows."""
+    """The reference card's profile for place ``number`` of a chain. Raises RigError for a profile nobody knows."""
     card = CardProfile(
         identity=b"CB%04d" % number,
         ta1=given.ta1,
@@ -64,7 +64,7 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         return card
     if name in MEMORY:
         return card.with_memory(name)
-    raise RigNotAble(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
+    raise RigError(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
 
 
 def _offered(given: Given) -> tuple[int, ...]:
@@ -107,9 +107,9 @@ def disturbance_of(given: Given, timebase: Timebase, seed: int) -> Disturbance:
 
 
 def defect_named(name: str) -> Defect:
-    """A defect of the reference card. Raises RigNotAble for one nobody knows."""
+    """A defect of the reference card. Raises RigError for one nobody knows."""
     if name not in DEFECTS:
-        raise RigNotAble(f"no defect named {name!r}: the software card has {', '.join(DEFECTS)}")
+        raise RigError(f"no defect named {name!r}: the software card has {', '.join(DEFECTS)}")
     return DEFECTS[name]
 
 
