@@ -106,9 +106,9 @@ def test_every_rule_names_a_requirement_that_exists() -> None:
     assert set(REQUIREMENT[Side.CARD]) == set(TimingRule)
 
 
-def test_an_unknown_defect_is_not_applicable() -> None:
+def test_an_unknown_defect_is_an_error_that_names_the_known_ones() -> None:
     outcome = run_card("guard-10-etu")
-    assert outcome.verdict.verdict is Verdict.NOT_APPLICABLE
+    assert outcome.verdict.verdict is Verdict.ERROR
     assert "guard-11-etu" in outcome.verdict.reason
 
 

@@ -291,12 +291,15 @@ class TestOurReader:
             ({"ta1": "96"}, "cannot choose a baud rate; the rate is only observed"),
             ({"clock_hz": "4000000"}, "cannot choose the card clock"),
             ({"protocol": "T=1"}, "points over T=1 run on the software rig"),
-            ({"profile": "nobody-knows"}, "no profile named 'nobody-knows'"),
         ],
     )
     def test_what_does_not_apply_says_so(self, open_rig: Open, given: dict[str, str], reason: str) -> None:
         with pytest.raises(RigNotAble, match=reason):
             open_rig(**given)
+
+    def test_a_profile_nobody_knows_is_an_error(self, open_rig: Open) -> None:
+        with pytest.raises(RigError, match="no profile named 'nobody-knows'"):
+            open_rig(profile="nobody-knows")
 
     def test_a_need_for_rates_is_refused_with_the_reason(self, open_rig: Open) -> None:
         assert "the rate is only observed" in str(open_rig().declares["rate"])
