@@ -111,10 +111,6 @@ class ChannelNode:
             self.table.number = self.chain.number
             self.table.mtu = self.chain.mtu
 
-    def nodes_beyond(self) -> dict[int, NodeFacts]:
-        """The cards further out, by number."""
-        return self.chain.beyond
-
     def _forget(self) -> None:
         self.table.lose(lambda _node: True, Cause.NOT_REACHABLE)
 

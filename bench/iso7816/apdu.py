@@ -42,11 +42,6 @@ class Case(Enum):
         return self.value[0] in "34"
 
     @property
-    def has_le(self) -> bool:
-        """Whether the command may return data."""
-        return self.value[0] in "24"
-
-    @property
     def extended(self) -> bool:
         """Whether the length fields are extended."""
         return self.value.endswith("E")
