@@ -4,14 +4,16 @@ Readers are described here and opened elsewhere (``bench.rig.build``). Only the 
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from bench.engine import Timebase
 from bench.files.models import FileModel, expected
-from bench.files.units import Count, HexBytes, Line, Number
+from bench.files.units import Count, HexBytes, Line, Number, Truth
 from bench.rig.given import Given
 
 
@@ -43,6 +45,16 @@ class ReaderModel(FileModel):
     slot: Annotated[Count, Field(description="usb: slot of the reader, from 1")] = 1
     clock_hz: Annotated[Count | None, Field(description="card clock in Hz, where the scenario cannot choose it")] = None
     reset: Annotated[Literal["rts", "dtr"], Field(description="serial: the line that drives RST")] = "rts"
+    reset_inverted: Annotated[Truth, Field(description="serial: RST is low while the line is off")] = False
+    detect: Annotated[
+        Literal["none", "cts", "dsr", "dcd", "ri"],
+        Field(description="serial: the line that tells whether a card is there"),
+    ] = "none"
+    detect_inverted: Annotated[Truth, Field(description="serial: the detect line is on while no card is there")] = False
+    echo: Annotated[Truth, Field(description="serial: TxD and RxD share I/O, so that what is sent comes back")] = True
+    parity: Annotated[
+        Literal["even", "none"], Field(description="serial: the port's parity; none where it cannot do parity (a pty)")
+    ] = "even"
     access: Annotated[
         Literal["shared", "exclusive"], Field(description="pcsc: whether others may use the card meanwhile")
     ] = "shared"
@@ -97,12 +109,52 @@ class ServeWay(StrEnum):
     """How the bench offers a card of its own to a real driver."""
 
     VPCD = "vpcd"
+    GEMPC_TWIN = "gempc-twin"
+    GEMPC_SIMPRO = "gempc-simpro"
+    RFC2217 = "rfc2217"
+    PTY = "pty"
+    USBREDIR = "usbredir"
+    USBIP = "usbip"
+    VSCARD = "vscard"
+
+
+WAYS: Final[Mapping[ServeWay, tuple[ReaderKind, ...]]] = MappingProxyType(
+    {
+        ServeWay.VPCD: (ReaderKind.PCSC,),
+        ServeWay.GEMPC_TWIN: (ReaderKind.PCSC,),
+        ServeWay.GEMPC_SIMPRO: (ReaderKind.PCSC,),
+        ServeWay.RFC2217: (ReaderKind.SERIAL,),
+        ServeWay.PTY: (ReaderKind.SERIAL,),
+        ServeWay.USBREDIR: (ReaderKind.USB, ReaderKind.PCSC),
+        ServeWay.USBIP: (ReaderKind.USB, ReaderKind.PCSC),
+        ServeWay.VSCARD: (ReaderKind.USB, ReaderKind.PCSC),
+    }
+)
+"""The kinds of reader that each way reaches."""
+SERVED_ADDRESS: Final = "served"
+"""A reader's port where the bench makes it up: the served card's own."""
 
 
 class Serve(FileModel):
     """Tells the bench to start its own reference card and serve it to the rig's reader, for as long as the run lasts."""
 
-    way: Annotated[ServeWay, Field(description="vpcd: to a private pcscd with the vpcd driver")]
+    way: Annotated[
+        ServeWay,
+        Field(
+            description="vpcd: to a private pcscd; gempc-twin, gempc-simpro: to its serial CCID driver; rfc2217, pty: as a serial port; "
+            "usbredir, usbip: as a USB reader; vscard: in QEMU's reader"
+        ),
+    ]
+    orders: Annotated[
+        Line | None,
+        Field(
+            description="where the process that serves takes its orders, if it is not this bench's own: virtio:NAME, a port of the guest"
+        ),
+    ] = None
+    level: Annotated[
+        Literal["character", "tpdu", "apdu"],
+        Field(description="gempc and usb: the exchange level of the served reader"),
+    ] = "tpdu"
 
 
 class RigModel(FileModel):
@@ -117,12 +169,22 @@ class RigModel(FileModel):
         Field(description="the cards from the host outward; a software rig makes as many as a scenario asks"),
     ] = ()
     serve: Annotated[Serve | None, Field(description="start and serve the reference card for this reader")] = None
+    protocol: Annotated[
+        Literal["T=0", "T=1"] | None,
+        Field(description="the protocol for every point that does not fix one itself; T=0 where it is not given"),
+    ] = None
     notes: Annotated[str, Field(description="the lab's own notes")] = ""
 
     @property
     def real(self) -> bool:
         """Whether the rig runs in real time, on a driver that is not ours: only a scenario's `real` points run there."""
         return self.reader.kind is not ReaderKind.SOFTWARE
+
+    def conditions(self, given: Given) -> Given:
+        """What a point is given on this rig: its own conditions, and the rig's protocol where it names none."""
+        if self.protocol is None or "protocol" in given.model_fields_set:
+            return given
+        return given.model_copy(update={"protocol": self.protocol})
 
     def timebase(self, given: Given) -> Timebase:
         """The timebase of a point on this rig: cycles and tenths of an etu of its clocks, and nanoseconds, are whole ticks."""
@@ -133,8 +195,11 @@ class RigModel(FileModel):
     def _has_cards(self) -> "RigModel":
         if self.real and not self.cards:
             raise expected("'cards': what is behind the reader", f"a {self.reader.kind} rig without cards")
-        if self.serve is not None and self.reader.kind is not ReaderKind.PCSC:
-            raise expected("no 'serve', which is for kind pcsc", f"'serve' at a {self.reader.kind} reader")
+        if self.serve is not None and self.reader.kind not in (able := WAYS[self.serve.way]):
+            raise expected(
+                f"kind {' or '.join(able)} for a card served by {self.serve.way}",
+                f"'serve' at a {self.reader.kind} reader",
+            )
         return self
 
 

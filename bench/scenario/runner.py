@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from bench.engine import Timebase
@@ -69,6 +69,7 @@ def run_point(
     ``recorder`` is called once, with the point's timebase; the recorder has been finished when this returns. Whatever goes wrong becomes a verdict:
     only what concerns the process itself (an interrupt, a recorder that cannot write) is raised.
     """
+    point = replace(point, given=rig.conditions(point.given))
     timebase = rig.timebase(point.given)
     return _Run(point, rig, point.seed(run_seed), recorder(timebase), build or _builder()).run()
 
