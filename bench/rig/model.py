@@ -13,7 +13,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from bench.engine import Timebase
 from bench.files.models import FileModel, expected
-from bench.files.units import Count, HexBytes, Line, Number, Truth
+from bench.files.units import Count, Duration, HexBytes, Line, Number, Span, Truth, Whole
 from bench.rig.given import Given
 
 
@@ -55,6 +55,9 @@ class ReaderModel(FileModel):
     parity: Annotated[
         Literal["even", "none"], Field(description="serial: the port's parity; none where it cannot do parity (a pty)")
     ] = "even"
+    serial: Annotated[
+        Line | None, Field(description="the reader's serial number, by which `rig scan` and locks know it again")
+    ] = None
     access: Annotated[
         Literal["shared", "exclusive"], Field(description="pcsc: whether others may use the card meanwhile")
     ] = "shared"
@@ -94,6 +97,15 @@ class PollPeriod(FileModel):
         return self
 
 
+class IdentityModel(FileModel):
+    """What tells one card from all others with its ATR: the answer to harmless commands, such as reading its serial number."""
+
+    apdus: Annotated[
+        tuple[HexBytes, ...], Field(min_length=1, description="commands, in order; the last one's data counts")
+    ]
+    answer: Annotated[HexBytes, Field(description="the data that only this card answers, in hexadecimal")]
+
+
 class CardModel(FileModel):
     """One card of a rig."""
 
@@ -103,6 +115,31 @@ class CardModel(FileModel):
     ram: Annotated[Line | None, Field(description="memory profile, for software cards")] = None
     declares: Annotated[Line | None, Field(description="the card's declaration, a file beside the rig file")] = None
     atr: Annotated[HexBytes | None, Field(description="the ATR by which the card is known")] = None
+    identity: Annotated[
+        IdentityModel | None, Field(description="what only this card answers: tells it from others with the same ATR")
+    ] = None
+
+
+class GuardModel(FileModel):
+    """What may be done to the first card of a real rig. Where the rig file does not say it: nothing that changes the card."""
+
+    write_budget: Annotated[
+        Whole, Field(description="writes to the card's memory over all runs together; 0: no scenario may write")
+    ] = 0
+    allow_pin: Annotated[
+        Truth,
+        Field(description="true: VERIFY, CHANGE REFERENCE DATA and other commands with a retry counter may be sent"),
+    ] = False
+
+
+class HandsModel(FileModel):
+    """Who or what moves cards: commands, else an operator at the terminal, where the rig file says so."""
+
+    pull: Annotated[Line | None, Field(description="command that takes the card out, or its reader off the bus")] = None
+    insert: Annotated[Line | None, Field(description="command that puts it back")] = None
+    move: Annotated[Line | None, Field(description="command that puts it into the other reader, or back ({to})")] = None
+    operator: Annotated[Truth, Field(description="true: whoever sits at the terminal is asked")] = False
+    within: Annotated[Duration, Field(description="how long a command or the operator may take")] = Span(60 * 10**9)
 
 
 class ServeWay(StrEnum):
@@ -173,6 +210,8 @@ class RigModel(FileModel):
         Literal["T=0", "T=1"] | None,
         Field(description="the protocol for every point that does not fix one itself; T=0 where it is not given"),
     ] = None
+    guard: Annotated[GuardModel, Field(description="what scenarios may do to the card")] = GuardModel()
+    hands: Annotated[HandsModel | None, Field(description="who or what moves the cards of a real rig")] = None
     notes: Annotated[str, Field(description="the lab's own notes")] = ""
 
     @property
