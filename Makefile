@@ -23,7 +23,7 @@ PINS := pyproject.toml constraints.txt
 # The real PC/SC path: building pyscard, the daemon, and vpcd's virtual reader.
 PCSC_PACKAGES := gcc python3-dev libpcsclite-dev pcscd vsmartcard-vpcd
 # Software from outside that the tests meet (tests/witness).
-WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli
+WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli ser2net
 
 # The software rig runs on every core; a real rig has one reader, and one worker for it.
 JOBS ?= $(if $(RIG),,$(shell nproc 2>/dev/null || echo 2))
