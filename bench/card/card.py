@@ -174,7 +174,7 @@ class Card:
         self._powered = on
         if on:
             for name, application in self.profile.applications:
-                self.threads.start(application(self.io, System(self.threads)), name)
+                self.threads.start(application(self.io, System(self.threads, self.files)), name)
 
     def _crashed(self, name: str, error: Exception) -> None:
         self.crashes.append(f"{name}: {error!r}")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from bench.card.files import FileSystem
 from bench.card.tasks import Program, Promise, Threads
 from bench.channels.channel import Channel, State
 from bench.channels.message import HOST, Address, AddressKind, Cause, Open, Transport
@@ -73,10 +74,11 @@ class Handle:
 
 
 class System:
-    """What a card gives its applications besides the four calls: threads and processor time."""
+    """What a card gives its applications besides the four calls: threads, processor time, and its files."""
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, files: FileSystem) -> None:
         self._threads = threads
+        self.files = files
 
     def start(self, program: Program, name: str) -> None:
         """Start another thread."""

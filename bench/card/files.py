@@ -14,6 +14,9 @@ from bench.iso7816.apdu import CommandApdu, Ins, ResponseApdu, StatusWord
 INS_ECHO: Final = 0xEC
 CLA_ECHO: Final = 0xA0
 MASTER_FILE: Final = 0x3F00
+INDEX_FILE: Final = 0x1001
+NOTE_FILE: Final = 0x1002
+NOTE_SIZE: Final = 256
 
 INCOMING: Final = frozenset(
     {
@@ -54,13 +57,29 @@ class DedicatedFile:
 
 
 def reference_files(identity: bytes) -> dict[int, TransparentFile]:
-    """The reference card's files: EF.ICCID (2FE2), a scratch file of 1024 bytes (0001) and a text to read (0002)."""
+    """The reference card's files: EF.ICCID (2FE2), a scratch file of 1024 bytes (0001), a text to read (0002), and the web server's (1001, 1002)."""
     text = b"cardbench reference card: an IP smart card after T. Lamotte, Gemplus, 2001.\r\n"
     return {
         0x2FE2: TransparentFile(bytearray(identity.ljust(10, b"\xff")[:10]), writable=False),
         0x0001: TransparentFile(bytearray(1024)),
         0x0002: TransparentFile(bytearray(text), writable=False),
+        INDEX_FILE: TransparentFile(bytearray(_INDEX.encode())),
+        NOTE_FILE: TransparentFile(bytearray(NOTE_SIZE)),
     }
+
+
+_INDEX: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>cardbench reference card</title>
+<h1>A web server on a smart card</h1>
+<p>This page is file 1001 of the card: UPDATE BINARY changes it.</p>
+<ul>
+<li><a href="/files/0002">file 0002</a>, as it is
+<li><a href="/note">a note</a> that the card keeps in file 1002
+</ul>
+</html>
+"""
 
 
 class FileSystem:
@@ -76,6 +95,19 @@ class FileSystem:
             Ins.READ_BINARY: self._read,
             Ins.UPDATE_BINARY: self._update,
         }
+
+    def content(self, identifier: int) -> bytes | None:
+        """What is in an elementary file of the master file, for the card's own applications; None where there is no such file."""
+        found = self.master.files.get(identifier)
+        return None if found is None else bytes(found.content)
+
+    def replace(self, identifier: int, content: bytes) -> bool:
+        """Write an elementary file of the master file whole, the rest of it zero. False where it does not fit or may not be written."""
+        found = self.master.files.get(identifier)
+        if found is None or not found.writable or len(content) > len(found.content):
+            return False
+        found.content[:] = content.ljust(len(found.content), b"\x00")
+        return True
 
     def reset(self) -> None:
         """The card was reset: the master file is selected."""

@@ -2,9 +2,11 @@
 
 from bench.card.applications.counter import counter
 from bench.card.applications.echo import echo
+from bench.card.applications.fetch import fetch
 from bench.card.applications.relay import relay
 from bench.card.applications.streams import chargen, discard
 from bench.card.applications.thinker import thinker
+from bench.card.applications.web import web
 from bench.card.profile import Application
 
 STANDARD: tuple[tuple[str, Application], ...] = (
@@ -14,4 +16,6 @@ STANDARD: tuple[tuple[str, Application], ...] = (
     ("counter", counter),
     ("thinker", thinker),
     ("relay", relay),
+    ("web", web),
+    ("fetch", fetch),
 )

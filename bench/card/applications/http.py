@@ -1,0 +1,194 @@
+"""As much of HTTP/1.1 (RFC 9112) as a card needs: requests read from a channel within bounds, answers written to it.
+
+A request line or a header section may come in pieces of any size, several requests may come in one message. What is too long or malformed is an
+``HttpError`` with the status to answer; the conversation ends after it, since nobody knows where the next request would begin.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+from bench.card.communication import Communication, Handle
+
+HEAD_MAX: Final = 2048
+"""Request line and header fields together."""
+BODY_MAX: Final = 1024
+FIELDS_MAX: Final = 16
+"""Fields of a form."""
+
+REASONS: Final = {
+    200: "OK",
+    204: "No Content",
+    303: "See Other",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    411: "Length Required",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    505: "HTTP Version Not Supported",
+}
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class HttpError(Exception):
+    """A request that cannot be served; ``status`` is the answer."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(f"{status} {REASONS[status]}: {why}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. ``path`` is decoded, without the query."""
+
+    method: str
+    target: str
+    path: str
+    query: str
+    keep: bool
+    """Whether the connection stays after the answer."""
+    body: bytes
+
+    def form(self) -> dict[str, str]:
+        """The fields of an ``application/x-www-form-urlencoded`` body. Raises HttpError."""
+        try:
+            text = self.body.decode("ascii")
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="replace"))
+        except ValueError as error:
+            raise HttpError(400, f"not a form: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back. ``location`` is where status 303 points to."""
+
+    status: int
+    body: bytes = b""
+    media: str = "text/html; charset=utf-8"
+    location: str = ""
+    allow: str = ""
+
+
+class Connection:
+    """The server's side of one connection."""
+
+    def __init__(self, io: Communication, channel: Handle) -> None:
+        self.io = io
+        self.channel = channel
+        self._held = bytearray()
+        self._ended = False
+
+    async def request(self) -> Request | None:
+        """The next request; None where the other side has ended. Raises HttpError, ChannelError."""
+        head = await self._head()
+        if head is None:
+            return None
+        lines = head.split("\r\n")
+        method, target, version = _request_line(lines[0])
+        fields = _fields(lines[1:])
+        if version == (1, 1) and "host" not in fields:
+            raise HttpError(400, "HTTP/1.1 without Host (RFC 9112, 3.2)")
+        tokens = {each.strip().lower() for each in fields.get("connection", "").split(",")}
+        keep = "close" not in tokens if version >= (1, 1) else "keep-alive" in tokens
+        body = await self._body(fields, version)
+        path, _, query = target.partition("?")
+        return Request(method, target, unquote(path, errors="replace"), query, keep, body)
+
+    async def answer(self, answer: Answer, *, keep: bool, head_only: bool = False) -> None:
+        """Send an answer with its length, so that the connection can stay."""
+        lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}", "Server: cardbench"]
+        if answer.status != 204:
+            lines += [f"Content-Type: {answer.media}", f"Content-Length: {len(answer.body)}"]
+        if answer.location:
+            lines.append(f"Location: {answer.location}")
+        if answer.allow:
+            lines.append(f"Allow: {answer.allow}")
+        lines += [f"Connection: {'keep-alive' if keep else 'close'}", "", ""]
+        await self.send("\r\n".join(lines).encode("latin-1") + (b"" if head_only else answer.body))
+
+    async def send(self, data: bytes) -> None:
+        """Send any number of bytes, in as few messages as they need."""
+        for at in range(0, len(data), self.channel.payload):
+            await self.io.send(self.channel, data[at : at + self.channel.payload])
+
+    async def _more(self) -> bool:
+        message = None if self._ended else await self.io.receive(self.channel)
+        if message is None:
+            self._ended = True
+            return False
+        self._held += message
+        return True
+
+    async def _head(self) -> str | None:
+        looked = 0
+        while True:
+            while self._held[:2] == b"\r\n":  # an empty line before a request is to be ignored (RFC 9112, 2.2)
+                del self._held[:2]
+                looked = 0
+            end = self._held.find(b"\r\n\r\n", max(0, looked - 3))
+            if end > HEAD_MAX or (end < 0 and len(self._held) > HEAD_MAX):
+                raise HttpError(431, f"more than {HEAD_MAX} bytes before the empty line")
+            if end >= 0:
+                break
+            looked = len(self._held)
+            if not await self._more():
+                if self._held:
+                    raise HttpError(400, "the connection ended within a request")
+                return None
+        head = self._held[:end].decode("latin-1")
+        del self._held[: end + 4]
+        return head
+
+    async def _body(self, fields: dict[str, str], version: tuple[int, int]) -> bytes:
+        if "transfer-encoding" in fields:
+            raise HttpError(411 if version >= (1, 1) else 400, "a card wants Content-Length")
+        text = fields.get("content-length", "0")
+        if not text.isascii() or not text.isdigit():
+            raise HttpError(400, f"Content-Length {text!r}")
+        length = int(text) if len(text) < 10 else BODY_MAX + 1
+        if length > BODY_MAX:
+            raise HttpError(413, f"a body of {text} bytes, at most {BODY_MAX} are taken")
+        if length and fields.get("expect", "").lower() == "100-continue" and len(self._held) < length:
+            await self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self._held) < length:
+            if not await self._more():
+                raise HttpError(400, "the connection ended within a body")
+        body = bytes(self._held[:length])
+        del self._held[:length]
+        return body
+
+
+def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
+    words = line.split(" ")
+    if len(words) != 3 or not _TOKEN.fullmatch(words[0]) or not words[1]:
+        raise HttpError(400, "no request line")
+    version = re.fullmatch(r"HTTP/(\d)\.(\d)", words[2])
+    if version is None:
+        raise HttpError(400, "no HTTP version in the request line")
+    major, minor = int(version[1]), int(version[2])
+    if major != 1:
+        raise HttpError(505, f"HTTP/{major}.{minor}")
+    return words[0], words[1], (major, minor)
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not _TOKEN.fullmatch(
+            name
+        ):  # also refuses white space before the colon and folded lines (5.1, 5.2)
+            raise HttpError(400, "a header field without a name")
+        key = name.lower()
+        if key == "content-length" and fields.get(key, value.strip()) != value.strip():
+            raise HttpError(400, "two lengths")
+        if key == "host" and key in fields:
+            raise HttpError(400, "two Host fields")
+        fields[key] = value.strip(" \t")
+    return fields
