@@ -1,8 +1,8 @@
-"""A PC/SC reader: whatever pcscd drives, as a TerminalPort at APDU level.
+"""A PC/SC reader: whatever pcscd drives, as a Reader.
 
-PC/SC cannot choose a baud rate, a clock or a voltage (the driver does), so ``ta1`` and ``clock_hz`` are 0: unknown. Its time stamps are taken in the
-reader's thread right around SCardTransmit: they include the way to pcscd, the driver and the bus.
-Left out so far: control codes (NAD, features), observing the rate.
+PC/SC cannot choose a baud rate, a clock or a voltage: the driver does. Where the driver tells the rate (``bench.readers.pcsc_attributes``) it is
+observed, else ``ta1`` and ``clock_hz`` are 0: unknown. Time stamps are taken in the reader's thread right around SCardTransmit: they include the
+way to pcscd, the driver and the bus.
 
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
@@ -10,14 +10,32 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from bench.engine import MonotonicEngine
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.readers import pcsc_adapter
-from bench.readers.pcsc_adapter import Connection, Context, Reset, Transmitted
+from bench.readers.activation import Wishes
+from bench.readers.contract import Abilities, RateControl, StampedAt
+from bench.readers.faults import Fault, fault_text
+from bench.readers.pcsc_adapter import CardStatus, Connection, Context, Reset, Transmitted
+from bench.readers.pcsc_attributes import Attribute, Attributes, Observed, read_attributes, read_observed
 from bench.readers.pcsc_errors import PcscCode, PcscError, PcscMissingError, Trouble
+from bench.readers.pcsc_features import (
+    GET_FEATURE_REQUEST,
+    NODE_ADDRESS,
+    Feature,
+    FeatureError,
+    Features,
+    nad_was_set,
+    parse_features,
+    parse_properties,
+    set_nad_command,
+)
+from bench.readers.pcsc_watch import PcscWatch, Seen, WatchEvent
 from bench.readers.threads import DriverHungError, DriverThread
+
+T = TypeVar("T")
 
 TIME_RESOLUTION_NS: Final = 1000
 """What a time stamp of this path resolves: the monotonic clock's own resolution and the two Python calls around SCardTransmit."""
@@ -66,6 +84,8 @@ class PcscReader:
         level: ExchangeLevel | None = None,
         fetches_itself: bool = False,
         limits: DriverLimits | None = None,
+        power_with: Reset = Reset.COLD,
+        leave_with: Reset = Reset.COLD,
     ) -> None:
         self.engine = engine
         self.name = name
@@ -73,6 +93,12 @@ class PcscReader:
         self.exclusive = exclusive
         self.fetches_itself = fetches_itself
         self.limits = limits if limits is not None else DriverLimits()
+        self.power_with = power_with
+        """What ``power_up`` does to a card that is up already: cold or warm reset, or taking it as it stands."""
+        self.leave_with = leave_with
+        """What ``power_down`` and ``close`` do to it."""
+        self.wishes = Wishes()
+        """Of these PC/SC can grant ``protocol`` alone."""
         self.protocol = 0
         self.ta1 = 0
         self.clock_hz = 0
@@ -86,6 +112,36 @@ class PcscReader:
         """Counts power-downs: what was asked for before one is not answered after it."""
         self._context: Context | None = None
         self._connection: Connection | None = None
+        self._no_rate = False
+        """The driver has said once that it does not tell the rate."""
+        self._watch: PcscWatch | None = None
+        self._on_card: Callable[[bool], None] = _nobody
+
+    @property
+    def abilities(self) -> Abilities:
+        """Rate and clock are observed where the driver tells them, which is known once a card is up."""
+        return Abilities(
+            self.level,
+            RateControl.OBSERVED if self.ta1 else RateControl.UNKNOWN,
+            (0, 1),
+            "",
+            (self.clock_hz,) if self.clock_hz else (),
+            1,
+            TIME_RESOLUTION_NS,
+            StampedAt.DRIVER,
+            removal=True,
+        )
+
+    @property
+    def on_card(self) -> Callable[[bool], None]:
+        """Told, in an event, when a card came (True) or went. pcscd is watched from when this is set, in a thread of its own."""
+        return self._on_card
+
+    @on_card.setter
+    def on_card(self, told: Callable[[bool], None]) -> None:
+        self._on_card = told
+        if self._watch is None:
+            self._watch = PcscWatch(self._seen, self._watch_ended).start()
 
     @property
     def level(self) -> ExchangeLevel:
@@ -102,19 +158,28 @@ class PcscReader:
     # -- TerminalPort --------------------------------------------------------------------------------------------------
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
-        epoch = self._epoch
+        self._power(f"connecting to the card in {self.name!r}", self.power_with, done)
 
-        def powered(status: pcsc_adapter.CardStatus) -> None:
+    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
+        """RST alone, as far as the driver does what SCARD_RESET_CARD asks."""
+        self._epoch += 1
+        self._power(f"resetting the card in {self.name!r}", Reset.WARM, done)
+
+    def _power(self, what: str, how: Reset, done: Callable[[PowerUp], None]) -> None:
+        epoch = self._epoch
+        wanted = (0, 1) if self.wishes.protocol is None else (self.wishes.protocol,)
+
+        def powered(up: _Up) -> None:
             if epoch == self._epoch:
-                self.protocol = status.protocol
-                done(PowerUp(status.atr))
+                self.protocol = up.status.protocol
+                self.ta1, self.clock_hz = up.observed.ta1, up.observed.clock_hz
+                done(PowerUp(up.status.atr))
 
         def failed(error: Exception) -> None:
             if epoch == self._epoch:
                 done(PowerUp(b"", self._explain(error, powering=True)))
 
-        what = f"connecting to the card in {self.name!r}"
-        self._thread.submit(what, self._connect, powered, failed, _ns(self.limits.power))
+        self._thread.submit(what, lambda: self._connect(how, wanted), powered, failed, _ns(self.limits.power))
 
     def power_down(self) -> None:
         self._epoch += 1
@@ -141,26 +206,122 @@ class PcscReader:
     def close(self) -> bool:
         """Let go of card and pcscd. False where a driver call does not return, so that its thread was abandoned."""
         self.engine.call(self._leave)
-        return self._thread.close(self.limits.close)
+        closed = self._thread.close(self.limits.close)
+        watch = self._watch
+        return (watch is None or watch.join(self.limits.close)) and closed
 
     def _leave(self) -> None:
         self._epoch += 1
+        watch, limit_s = self._watch, self.limits.close
+        if watch is not None:
+            watch.leave()
+            what = "ending the watch on pcscd's readers"
+            self._thread.submit(what, lambda: watch.cancel(limit_s), _nobody, _nobody, _ns(self.limits.power))
         self._thread.submit("letting go of pcscd", self._release, _nobody, _nobody, _ns(self.limits.power))
+
+    # -- beside exchanges: control codes, features, attributes ---------------------------------------------------------
+
+    def control(self, code: int, data: bytes, done: Callable[[Answer], None]) -> None:
+        """Hand a control code to the driver (SCardControl), through the card's connection or, where there is none, past any card.
+
+        What the driver refuses is no fault of the reader: ``Answer.error`` tells.
+        """
+        begun = self.engine.now
+
+        def carried(result: Transmitted) -> None:
+            tick_of = self.engine.tick_of
+            done(Answer(result.response, tick_of(result.start_ns), tick_of(result.end_ns)))
+
+        def failed(error: Exception) -> None:
+            done(Answer(b"", begun, self.engine.now, error=str(error)))
+
+        what = f"SCardControl {code:08X} at {self.name!r}"
+        work = self._beside(lambda connection: connection.control(code, data))
+        self._thread.submit(what, work, carried, failed, _ns(self.limits.transmit))
+
+    def set_nad(self, nad: int, done: Callable[[str], None]) -> None:
+        """Have the driver put ``nad`` into its T=1 blocks; ``done`` gets the reason where it does not. Raises ValueError outside a byte."""
+
+        def answered(answer: Answer) -> None:
+            if nad_was_set(answer.response):
+                done("")
+            else:
+                found = answer.error or f"it answers {answer.response.hex(' ').upper() or 'nothing'}"
+                done(f"the driver sets no NAD (libccid does from 1.6.0 on, at TPDU-level readers): {found}")
+
+        self.control(NODE_ADDRESS, set_nad_command(nad), answered)
+
+    def features(self, done: Callable[[Features], None]) -> None:
+        """The driver's list of features and properties; with ``error`` where it gives none."""
+        work = self._beside(_read_features)
+        self._thread.submit(
+            f"asking {self.name!r} for its features",
+            work,
+            done,
+            lambda error: done(Features(error=str(error))),
+            _ns(self.limits.power),
+        )
+
+    def attributes(self, done: Callable[[Attributes], None]) -> None:
+        """What the driver tells of the reader; with ``error`` where it cannot be asked."""
+        work = self._beside(lambda connection: read_attributes(connection.attribute))
+        self._thread.submit(
+            f"asking {self.name!r} for its attributes",
+            work,
+            done,
+            lambda error: done(Attributes(error=str(error))),
+            _ns(self.limits.power),
+        )
 
     # -- in the reader's thread ----------------------------------------------------------------------------------------
 
-    def _connect(self) -> pcsc_adapter.CardStatus:
+    def _beside(self, work: Callable[[Connection], T]) -> Callable[[], T]:
+        """``work`` on the card's connection, or on one to the reader alone that lasts as long as the work."""
+
+        def run() -> T:
+            if self._connection is not None:
+                return work(self._connection)
+            context = self._established()
+            connection = context.connect_direct(self._find(context))
+            try:
+                return work(connection)
+            finally:
+                with contextlib.suppress(PcscError):
+                    connection.disconnect(Reset.LEAVE)
+
+        return run
+
+    def _established(self) -> Context:
+        if self._context is None:
+            self._context = pcsc_adapter.establish()
+        return self._context
+
+    def _connect(self, how: Reset, protocols: tuple[int, ...]) -> "_Up":
         try:
-            if self._connection is None:
-                if self._context is None:
-                    self._context = pcsc_adapter.establish()
-                reader = self._find(self._context)
-                self._await_card(self._context, reader)
-                self._connection = self._context.connect(reader, exclusive=self.exclusive)
-            self._connection.reset(Reset.COLD)
-            return self._connection.status()
+            connection = self._connection
+            if connection is not None and connection.protocols != protocols:
+                self._disconnect()
+                connection = None
+            if connection is None:
+                context = self._established()
+                reader = self._find(context)
+                self._await_card(context, reader)
+                connection = context.connect(reader, exclusive=self.exclusive, protocols=protocols)
+                self._connection = connection
+            if how is not Reset.LEAVE:
+                connection.reset(how)
+            return _Up(connection.status(), self._observed(connection))
         except (PcscError, PcscMissingError) as error:
             raise self._known(error) from None
+
+    def _observed(self, connection: Connection) -> Observed:
+        """The rate, where the driver tells it; one that has not done so once is not asked again."""
+        if self._no_rate:
+            return Observed()
+        if not connection.attribute(Attribute.CURRENT_F):
+            self._no_rate = True
+            return Observed()
+        return read_observed(connection.attribute)
 
     def _find(self, context: Context) -> str:
         try:
@@ -216,13 +377,30 @@ class PcscReader:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(PcscError):  # the card or pcscd is gone: there is nothing to let go of
-                connection.disconnect(Reset.COLD)
+                connection.disconnect(self.leave_with)
 
     def _release(self) -> None:
         self._disconnect()
         context, self._context = self._context, None
         if context is not None:
             context.release()
+
+    # -- the watch, in its own thread ------------------------------------------------------------------------------------
+
+    def _seen(self, event: WatchEvent) -> None:
+        if event.at_start or self.name not in event.reader:
+            return
+        if event.seen in (Seen.CARD_CAME, Seen.CARD_WENT):
+            came = event.seen is Seen.CARD_CAME
+            self.engine.post(lambda: self._on_card(came))
+        elif event.seen is Seen.READER_WENT:
+            gone = PcscError("SCardGetStatusChange", PcscCode.SCARD_E_READER_UNAVAILABLE, event.reader)
+            text = self.diagnose() or str(gone)
+            self.engine.post(lambda: self.on_fault(text))
+
+    def _watch_ended(self, error: Exception) -> None:
+        text = self.diagnose() or str(error)
+        self.engine.post(lambda: self.on_fault(text))
 
     # -- telling -------------------------------------------------------------------------------------------------------
 
@@ -244,7 +422,27 @@ class PcscReader:
         return text
 
     def _hung(self, cause: str) -> None:
-        self.on_fault(f"driver hangs: {cause}; the reader is out of use: unplug it or restart pcscd, then run again")
+        do = "the reader is out of use: unplug it or restart pcscd, then run again"
+        self.on_fault(fault_text(Fault.FROZEN, cause, do))
+
+
+@dataclass(frozen=True, slots=True)
+class _Up:
+    """A card that is up."""
+
+    status: CardStatus
+    observed: Observed
+
+
+def _read_features(connection: Connection) -> Features:
+    answer = connection.control(GET_FEATURE_REQUEST, b"").response
+    try:
+        codes = parse_features(answer)
+        found = Features(codes)
+        listed = found.code(Feature.GET_TLV_PROPERTIES)
+        return found if listed is None else Features(codes, parse_properties(connection.control(listed, b"").response))
+    except FeatureError as error:
+        return Features(error=str(error))
 
 
 class _BrokenError(Exception):

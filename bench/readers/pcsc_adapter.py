@@ -6,14 +6,17 @@ Every call here blocks, for as long as the driver likes: use it from a reader's 
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
 from typing import Any, Final
 
+from bench.readers.pcsc_attributes import Attribute
 from bench.readers.pcsc_errors import PcscCode, PcscError, PcscMissingError
 
+PNP: Final = "\\\\?PnP?\\Notification"
+"""The name under which pcscd tells that readers came or went."""
 SOCKET_VARIABLE: Final = "PCSCLITE_CSOCK_NAME"
 """Where libpcsclite looks for pcscd. It reads this once, at the process's first context."""
 
@@ -44,6 +47,8 @@ class ReaderState:
     atr: bytes
     raw: int
     """For asking for the next change."""
+    known: bool = True
+    """False: pcscd does not know this reader (any more), or it does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,14 @@ class Transmitted:
     end_ns: int
 
 
+_NO_ATTRIBUTE: Final = frozenset(
+    {
+        PcscCode.SCARD_E_UNSUPPORTED_FEATURE,
+        PcscCode.SCARD_E_NOT_TRANSACTED,
+        PcscCode.SCARD_E_INVALID_PARAMETER,
+        PcscCode.SCARD_E_INSUFFICIENT_BUFFER,
+    }
+)
 _lock = threading.Lock()
 _library: Any = None
 _socket_in_use: str | None = None
@@ -125,15 +138,37 @@ class Context:
             return known
         _check("SCardGetStatusChange", code, reader)
         _, event, atr = states[0]
-        if event & (library.SCARD_STATE_UNKNOWN | library.SCARD_STATE_UNAVAILABLE):
+        state = self._state(event, atr)
+        if not state.known:
             raise PcscError("SCardGetStatusChange", PcscCode.SCARD_E_READER_UNAVAILABLE, reader)
+        return state
+
+    def _state(self, event: int, atr: Sequence[int]) -> ReaderState:
+        library = self._library
         return ReaderState(
             bool(event & library.SCARD_STATE_PRESENT),
             bool(event & library.SCARD_STATE_MUTE),
             bool(event & library.SCARD_STATE_INUSE),
             bytes(atr),
             event & ~library.SCARD_STATE_CHANGED,
+            not event & (library.SCARD_STATE_UNKNOWN | library.SCARD_STATE_UNAVAILABLE),
         )
+
+    def watch(self, known: Mapping[str, ReaderState], wait_ms: int) -> dict[str, ReaderState]:
+        """Wait until one of these readers is in another state than ``known``, readers come or go, ``cancel`` is called, or the time is over; gives
+        the states then. Raises PcscError where a reader has gone, too: list them anew.
+        """
+        library = self._library
+        asked = [(name, state.raw) for name, state in known.items()]
+        code, states = library.SCardGetStatusChange(self._handle, wait_ms, [*asked, (PNP, 0)])
+        if code & 0xFFFF_FFFF in (PcscCode.SCARD_E_TIMEOUT, PcscCode.SCARD_E_CANCELLED):
+            return dict(known)
+        _check("SCardGetStatusChange", code)
+        return {name: self._state(event, atr) for name, event, atr in states if name != PNP}
+
+    def cancel(self) -> None:
+        """End a ``watch`` that another thread waits in. It talks to pcscd, so it may block where that does not answer."""
+        self._library.SCardCancel(self._handle)
 
     def connect(self, reader: str, *, exclusive: bool, protocols: Sequence[int] = (0, 1)) -> "Connection":
         """Connect to the card in ``reader`` with one of ``protocols`` (0 and 1 for T=0 and T=1), as its ATR says."""
@@ -144,7 +179,14 @@ class Context:
         share = library.SCARD_SHARE_EXCLUSIVE if exclusive else library.SCARD_SHARE_SHARED
         code, handle, active = library.SCardConnect(self._handle, reader, share, wanted)
         _check("SCardConnect", code, reader)
-        return Connection(library, handle, reader, share, wanted, active)
+        return Connection(library, handle, reader, share, wanted, active, tuple(protocols))
+
+    def connect_direct(self, reader: str) -> "Connection":
+        """Connect to the reader itself, card or not, for control codes and attributes; nobody else may use it meanwhile."""
+        library = self._library
+        code, handle, active = library.SCardConnect(self._handle, reader, library.SCARD_SHARE_DIRECT, 0)
+        _check("SCardConnect", code, reader)
+        return Connection(library, handle, reader, library.SCARD_SHARE_DIRECT, 0, active)
 
     def release(self) -> None:
         """Let go of pcscd. Errors are of no use to anyone here."""
@@ -154,8 +196,19 @@ class Context:
 class Connection:
     """A connection to a card."""
 
-    def __init__(self, library: Any, handle: Any, reader: str, share: int, wanted: int, active: int) -> None:
+    def __init__(
+        self,
+        library: Any,
+        handle: Any,
+        reader: str,
+        share: int,
+        wanted: int,
+        active: int,
+        protocols: tuple[int, ...] = (),
+    ) -> None:
         self.reader = reader
+        self.protocols = protocols
+        """Those that were asked for."""
         self._library = library
         self._handle = handle
         self._share = share
@@ -190,6 +243,22 @@ class Connection:
         if code:
             raise PcscError("SCardTransmit", code, self.reader)
         return Transmitted(bytes(response), start, end)
+
+    def control(self, code: int, data: bytes) -> Transmitted:
+        """Hand a control code and its data to the driver. Raises PcscError, mostly where the driver does not know the code."""
+        start = time.monotonic_ns()
+        result, response = self._library.SCardControl(self._handle, code, list(data))
+        end = time.monotonic_ns()
+        _check("SCardControl", result, self.reader)
+        return Transmitted(bytes(response), start, end)
+
+    def attribute(self, tag: Attribute) -> bytes:
+        """An attribute of the reader, empty where the driver has none. Raises PcscError where card, reader or pcscd went meanwhile."""
+        code, value = self._library.SCardGetAttrib(self._handle, int(tag))
+        if code & 0xFFFF_FFFF in _NO_ATTRIBUTE:
+            return b""
+        _check("SCardGetAttrib", code, self.reader)
+        return bytes(value)
 
     def disconnect(self, how: Reset) -> None:
         """Let go of the card. Raises PcscError."""

@@ -19,6 +19,8 @@ class PcscCode(IntEnum):
     SCARD_S_SUCCESS = 0
     SCARD_E_CANCELLED = 0x80100002
     SCARD_E_INVALID_HANDLE = 0x80100003
+    SCARD_E_INVALID_PARAMETER = 0x80100004
+    SCARD_E_INSUFFICIENT_BUFFER = 0x80100008
     SCARD_E_TIMEOUT = 0x8010000A
     SCARD_E_SHARING_VIOLATION = 0x8010000B
     SCARD_E_NO_SMARTCARD = 0x8010000C
@@ -29,6 +31,7 @@ class PcscCode(IntEnum):
     SCARD_E_READER_UNAVAILABLE = 0x80100017
     SCARD_E_NO_SERVICE = 0x8010001D
     SCARD_E_SERVICE_STOPPED = 0x8010001E
+    SCARD_E_UNSUPPORTED_FEATURE = 0x8010001F
     SCARD_E_NO_READERS_AVAILABLE = 0x8010002E
     SCARD_W_UNSUPPORTED_CARD = 0x80100065
     SCARD_W_UNRESPONSIVE_CARD = 0x80100066
@@ -47,7 +50,7 @@ class Trouble(StrEnum):
     """The card is there and does not answer."""
     READER = "reader gone"
     DAEMON = "pcscd gone"
-    SHARING = "sharing violation"
+    SHARING = "device busy"
     RESET = "reset by another program"
     DENIED = "permission denied"
     PROTOCOL = "protocol mismatch"

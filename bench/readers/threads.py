@@ -23,6 +23,16 @@ def abandoned() -> tuple[str, ...]:
     return tuple(_abandoned.values())
 
 
+def abandon(thread: object, cause: str) -> None:
+    """Count a thread among the abandoned, until it has ``returned``."""
+    _abandoned[id(thread)] = cause
+
+
+def returned(thread: object) -> None:
+    """A thread came back; it need not have been abandoned."""
+    _abandoned.pop(id(thread), None)
+
+
 class DriverHungError(Exception):
     """A driver call did not return in time, now or earlier: the reader is not to be used. The text says which call."""
 
@@ -113,7 +123,7 @@ class DriverThread:
             if self.hung:
                 break
             self.engine.post(lambda job=job, tell=tell: self._returned(job, tell))  # type: ignore[misc]
-        _abandoned.pop(id(self), None)
+        returned(self)
 
     def _returned(self, job: _Job[object], tell: Callable[[], None]) -> None:
         if self.hung:
@@ -142,5 +152,5 @@ class DriverThread:
 
     def _leave(self, cause: str) -> None:
         self.hung = cause
-        _abandoned[id(self)] = f"{self.name}: {cause}"
+        abandon(self, f"{self.name}: {cause}")
         self._jobs.put(None)

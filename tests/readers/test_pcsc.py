@@ -28,7 +28,7 @@ class Library(SimpleNamespace):
     """As much of smartcard.scard as the adapter uses. Calls are noted in ``calls``; ``codes`` makes a call fail, ``hold`` makes it hang."""
 
     SCARD_SCOPE_SYSTEM = 2
-    SCARD_SHARE_EXCLUSIVE, SCARD_SHARE_SHARED = 1, 2
+    SCARD_SHARE_EXCLUSIVE, SCARD_SHARE_SHARED, SCARD_SHARE_DIRECT = 1, 2, 3
     SCARD_PROTOCOL_T0, SCARD_PROTOCOL_T1 = 1, 2
     SCARD_PCI_T0, SCARD_PCI_T1 = "pci T=0", "pci T=1"
     SCARD_LEAVE_CARD, SCARD_RESET_CARD, SCARD_UNPOWER_CARD = 0, 1, 2
@@ -45,6 +45,9 @@ class Library(SimpleNamespace):
         self.state = PRESENT
         self.active = self.SCARD_PROTOCOL_T0
         self.shares: list[int] = []
+        self.wanted: list[int] = []
+        self.attributes: dict[int, bytes] = {}
+        self.controls: dict[int, bytes] = {}
 
     def _call(self, name: str) -> int:
         self.calls.append(name)
@@ -69,8 +72,9 @@ class Library(SimpleNamespace):
                 return PcscCode.SCARD_E_TIMEOUT, []
         return code, [(name, self.state | CHANGED, list(ATR) if self.state & PRESENT else [])]
 
-    def SCardConnect(self, _context: str, _name: str, share: int, _wanted: int) -> tuple[int, str, int]:  # noqa: N802
+    def SCardConnect(self, _context: str, _name: str, share: int, wanted: int) -> tuple[int, str, int]:  # noqa: N802
         self.shares.append(share)
+        self.wanted.append(wanted)
         return self._call("SCardConnect"), "card", self.active
 
     def SCardReconnect(self, _card: str, _share: int, _wanted: int, how: int) -> tuple[int, int]:  # noqa: N802
@@ -81,6 +85,15 @@ class Library(SimpleNamespace):
 
     def SCardTransmit(self, _card: str, pci: str, data: list[int]) -> tuple[int, list[int]]:  # noqa: N802
         return self._call(f"SCardTransmit {pci}"), [*data, 0x90, 0x00]
+
+    def SCardGetAttrib(self, _card: str, tag: int) -> tuple[int, list[int]]:  # noqa: N802
+        found = self.attributes.get(tag)
+        return (PcscCode.SCARD_E_UNSUPPORTED_FEATURE, []) if found is None else (0, list(found))
+
+    def SCardControl(self, _card: str, code: int, _data: list[int]) -> tuple[int, list[int]]:  # noqa: N802
+        found = self.controls.get(code)
+        noted = self._call(f"SCardControl {code:08X}")
+        return (noted or PcscCode.SCARD_E_NOT_TRANSACTED, []) if found is None else (noted, list(found))
 
     def SCardDisconnect(self, _card: str, how: int) -> int:  # noqa: N802
         return self._call(f"SCardDisconnect {how}")
@@ -229,7 +242,7 @@ class TestPoweringFails:
     def test_a_card_held_by_another_program_is_waited_for(self, bench: Bench) -> None:
         bench.library.codes["SCardConnect"] = PcscCode.SCARD_E_SHARING_VIOLATION
         error = bench.power_up().error
-        assert error.startswith("sharing violation: another program holds the card")
+        assert error.startswith("device busy: another program holds the card")
         assert not bench.faults
         del bench.library.codes["SCardConnect"]
         assert bench.power_up() == PowerUp(ATR)

@@ -408,7 +408,7 @@ class TestBroken:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
             rig.engine.call(rig.host.start)
-            assert _wait(rig, lambda: "sharing violation" in rig.host.link.last_error)
+            assert _wait(rig, lambda: "device busy" in rig.host.link.last_error)
             assert "end that program" in rig.host.link.last_error
             assert holder.stdin is not None
             holder.stdin.close()
