@@ -9,6 +9,8 @@ from bench.host.platform import Host, HostSettings
 from bench.observe import NullSink, Observation, Sink
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
+from bench.rig.guard import UNLIMITED, Guard
+from bench.rig.hands import Hands, NoHands
 from bench.rig.model import ReaderKind, RigModel
 from bench.rig.software import PLAIN, SoftwareChain
 
@@ -46,6 +48,10 @@ class Rig:
         self.given = given
         self.chain = chain
         self.tap = tap
+        self.hands: Hands = NoHands()
+        """Who moves the cards."""
+        self.guard: Guard | None = None
+        """What may be done to a card that is not the bench's own; None where it is."""
         self.again: Callable[[Given], Rig] | None = None
         """Makes another rig of the same model for other conditions, with a fresh engine and no records; None where there is only one."""
 
@@ -101,6 +107,8 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
         "rate": True,
         "removable": True,
         "faults": True,
+        "writes": UNLIMITED,
+        "pin": True,
         "level": "character",
         "mtu": profile.mtu,
         "ports": profile.ports,

@@ -111,6 +111,14 @@ class Needs(FileModel):
     rate: Annotated[Truth | None, Field(description="true: the rig must be able to choose the rate")] = None
     removable: Annotated[Truth | None, Field(description="true: cards must be removable without hands")] = None
     faults: Annotated[Truth | None, Field(description="true: the rig must be able to cut exchanges")] = None
+    writes: Annotated[
+        Count | None,
+        Field(description="writes to the first card's memory that a point makes, at most; a real rig must permit them"),
+    ] = None
+    pin: Annotated[
+        Truth | None,
+        Field(description="true: commands with a retry counter are sent (VERIFY); a real rig must permit them"),
+    ] = None
     level: Annotated[
         Literal["edge", "character", "block", "tpdu", "apdu"] | None,
         Field(description="the level at which the reader must show exchanges, or a finer one"),

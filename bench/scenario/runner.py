@@ -17,6 +17,7 @@ from bench.scenario.point import PlacedStep, Point
 
 if TYPE_CHECKING:
     from bench.rig.build import Rig
+    from bench.rig.guard import Guard
 
 
 class Recorder(Sink, Protocol):
@@ -123,7 +124,7 @@ class _Run:
         try:
             if missing := self.point.needs.missing(rig.declares):
                 self._note(Verdict.NOT_APPLICABLE, missing)
-            else:
+            elif self._begun(rig):
                 self._steps(rig)
             self.ticks = rig.engine.now
             self.events = int(getattr(rig.engine, "events", 0))
@@ -132,6 +133,18 @@ class _Run:
                 rig.close()
             except Exception as error:
                 self._fault(error, "the rig could not be closed")
+
+    def _begun(self, rig: "Rig") -> bool:
+        """Have the writes that the point declares set aside, where the card is a lab's own."""
+        guard: Guard | None = getattr(rig, "guard", None)  # a lab's own builder may make rigs without one
+        if guard is None:
+            return True
+        try:
+            guard.begin(self.point.needs.writes or 0)
+        except RigError as error:
+            self._fault(error, "the guard")
+            return False
+        return True
 
     def _steps(self, rig: "Rig") -> None:
         context = StepContext(rig.engine, rig, self.point, self.recorder, self.seed, measurements=self.measurements)
