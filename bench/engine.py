@@ -244,6 +244,10 @@ class MonotonicEngine:
         """Run ``action`` as an event as soon as may be; any thread may, at any time. What comes after ``stop`` is dropped: nobody is left to tell."""
         self._soon(self._event, action)
 
+    def enter(self, action: Action) -> None:
+        """Run ``action`` as an event at once. In the loop's thread only: for what the loop itself calls, such as a socket that became readable."""
+        self._event(action)
+
     def fail(self, error: BaseException) -> None:
         """What the engine drives has broken: whoever waits, now or next, gets ``error``; of several the first."""
         with self._changed:

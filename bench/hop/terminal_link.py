@@ -56,6 +56,8 @@ class TerminalLink:
         self.queue = FairQueue(mtu)
         self.on_packet: Callable[[Kind, bytes], None] = _no_packet
         self.on_change: Callable[[bool, str], None] = _no_change
+        self.on_power: Callable[[bool], None] = _no_power
+        """Called when the card has answered to reset (True: ordinary APDUs can be carried), and when it is gone or without power (False)."""
         self.greet: Callable[[], bytes] = bytes
         """Gives the packet that greets a card that has just come up; its answer arrives through ``on_packet``."""
         self.has_room: Callable[[], bool] = _always
@@ -183,6 +185,7 @@ class TerminalLink:
         self._machine = machine
         if self.greets:
             self.queue.push(Queued(Kind.CONTROL, self.greet(), None))
+        self.on_power(True)
         self._go()
 
     def _segment(self, atr: bytes) -> int:
@@ -196,7 +199,7 @@ class TerminalLink:
         return segment_length(self.port.protocol, ifsc, AROUND_ENVELOPE)
 
     def _went(self, reason: str) -> None:
-        was_up = self._up
+        was_up, was_powered = self._up, self._powered
         self._up = False
         self._powered = False
         self._machine = None
@@ -206,6 +209,8 @@ class TerminalLink:
         if was_up:
             self.sink.emit(LinkChange(self.engine.now, self.hop, "terminal", False, reason))
             self.on_change(False, reason)
+        if was_powered:
+            self.on_power(False)
 
     def _fail_apdus(self, reason: str) -> None:
         jobs, self._apdus = self._apdus, deque()
@@ -339,6 +344,10 @@ def _no_packet(_kind: Kind, _packet: bytes) -> None:
 
 
 def _no_change(_up: bool, _reason: str) -> None:
+    pass
+
+
+def _no_power(_on: bool) -> None:
     pass
 
 
