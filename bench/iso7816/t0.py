@@ -138,6 +138,12 @@ class T0Terminal:
         self._retries += 1
         return again
 
+    def sent(self, last: int) -> None:
+        """The last character that was to be sent left at ``last``, where a port's characters do not leave just when asked to."""
+        self._last_sent = last
+        if self.state is not TerminalState.IDLE:
+            self.deadline = last + self.timing.waiting_time
+
     def expire(self, now: int) -> T0Outcome:
         """The work waiting time has run out."""
         self._step(TerminalEvent.SILENCE)

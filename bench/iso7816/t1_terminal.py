@@ -204,6 +204,11 @@ class T1Terminal:
             return None
         return self._heard_block(block)
 
+    def sent(self, last: int) -> None:
+        """The last character that was to be sent left at `last`, where a port's characters do not leave just when asked to."""
+        self._limit += last - self._last_sent
+        self._last_sent = last
+
     def expire(self, now: int) -> Burst | T1Outcome | None:
         """`deadline` has passed in silence. None where it has not, or nothing is awaited."""
         if not self.busy or now < self.deadline:

@@ -1,4 +1,4 @@
-"""Bringing a card up on the software reader: operating classes from the lowest, cold and warm reset, answer to reset, PPS.
+"""Bringing a card up on a reader at character level: operating classes from the lowest, cold and warm reset, answer to reset, PPS.
 
 ISO/IEC 7816-3:2006, 6.2.2 (cold reset), 6.2.3 (warm reset), 6.2.4 (selection of the class), 6.3 (specific and negotiable mode), 9 (PPS).
 What does not come up is deactivated and named: ``mute``, ``bad ATR: …``, ``class: …``, ``mode: …``, ``PPS …``.
@@ -95,10 +95,12 @@ class ActivationLine(Protocol):
 class Activation:
     """One attempt to bring a card up, from power (or RST low) to the first command. ``heard`` and ``signalled`` are the line's."""
 
-    def __init__(self, line: ActivationLine, wishes: Wishes) -> None:
+    def __init__(self, line: ActivationLine, wishes: Wishes, patience: int = 0) -> None:
+        """``patience`` is added to every waiting time, where characters are known of later than they are on the line."""
         self.line = line
         self.engine = line.engine
         self.wishes = wishes
+        self.patience = patience
         self._left = [each for each in CLASSES_LOWEST_FIRST if each in wishes.classes]
         self._class = ""
         self._atr: Atr | None = None
@@ -149,7 +151,7 @@ class Activation:
         again = self._repeater.again(burst, index) if self._pps is not None else None
         if again is not None:
             self.line.activation_send(again)
-            self._wait_until(again.last + INITIAL_WT_ETU * self._etu, lambda: self._pps_overdue())
+            self._wait_until(again.last + INITIAL_WT_ETU * self._etu + self.patience, self._pps_overdue)
 
     # -- resets ----------------------------------------------------------------------------------------------------------
 
@@ -187,7 +189,7 @@ class Activation:
 
     def _released(self, *, cold: bool) -> None:
         limit = self._cycles(ATR_START_MAX_CYCLES) + INITIAL_WT_ETU * self._cycles(Rate(RATE_DEFAULT).f) // 20
-        self._wait_until(self.engine.now + limit, lambda: self._no_answer("mute"))
+        self._wait_until(self.engine.now + limit + self.patience, lambda: self._no_answer("mute"))
         card = self.line.card_here()
         if card is not self._card:
             self._no_answer("mute")
@@ -229,7 +231,7 @@ class Activation:
         except AtrError as error:
             why = f"bad ATR: {error}"
             if error.rule in _UNFINISHED:
-                wait = (INITIAL_WT_ETU + CHARACTER_TAKEN_ETU) * self._etu
+                wait = (INITIAL_WT_ETU + CHARACTER_TAKEN_ETU) * self._etu + self.patience
                 self._wait_until(burst.last + wait, lambda: self._atr_overdue(why))
             else:
                 self._bad_atr(why)
@@ -290,7 +292,7 @@ class Activation:
     def _pps_heard(self, burst: Burst) -> None:
         heard = bytes(self._heard)
         if len(heard) < 2 or len(heard) < expected_length(heard[1]):
-            self._wait_until(burst.last + INITIAL_WT_ETU * self._etu, self._pps_overdue)
+            self._wait_until(burst.last + INITIAL_WT_ETU * self._etu + self.patience, self._pps_overdue)
             return
         assert self._pps is not None
         result = evaluate(self._pps, heard)

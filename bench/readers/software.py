@@ -4,64 +4,31 @@ It does not simulate currents, rise times or contact bounce; a voltage is an ope
 tick: what is on the wire at that moment is lost, as on real contacts. Characters arrive as they were sent, unless ``disturb`` says otherwise.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from bench.engine import Engine, Timer
-from bench.iso7816.atr import Atr
+from bench.engine import Engine
 from bench.iso7816.disturbance import Disturbance
 from bench.iso7816.line import Burst, CardEnd
-from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
-from bench.iso7816.rates import GUARD_ETU, RATE_DEFAULT, Rate
+from bench.iso7816.port import Answer
 from bench.iso7816.session import Side
-from bench.iso7816.t0 import T0Outcome, T0Terminal, T0Timing
-from bench.iso7816.t1_block import INF_MAX, edc_scheme
-from bench.iso7816.t1_line import T1Timing, T1TimingError
-from bench.iso7816.t1_outcome import T1Outcome
 from bench.iso7816.t1_terminal import T1Terminal
-from bench.readers.activation import Activated, Activation, Wishes, drifted
+from bench.readers.character import CharacterReader
 from bench.readers.disturbed import DisturbedWire
 
 
-class SoftwareReader:
+class SoftwareReader(CharacterReader):
     """A TerminalPort over a virtual line. ``insert`` and ``remove`` are its hands."""
 
-    level = ExchangeLevel.CHARACTER
-    fetches_itself = False
-
     def __init__(self, engine: Engine, clock_hz: int, ta1: int | None = None, *, detects: bool = False) -> None:
-        self.engine = engine
-        self.clock_hz = clock_hz
-        self.wishes = Wishes(ta1=ta1)
-        """The rate to ask for by PPS, operating classes and the like."""
-        self.mismatch_ppm = 0
-        """How much longer an etu of its UART is than the clock that it gives the card says, in parts per million."""
+        super().__init__(engine, clock_hz, ta1)
         self.detects = detects
         """Whether a switch tells at once that the card is gone; otherwise silence does."""
         self.on_burst: Callable[[Burst, Side], None] | None = None
         """Told of every burst when it is sent (it may begin later), and who sends it: where the line is watched."""
-        self.on_reset: Callable[[int], None] | None = None
-        """Told when RST rises, before the answer to reset."""
-        self.ta1 = RATE_DEFAULT
-        self.protocol = 0
-        self.ifsd = INF_MAX
-        """T=1: the longest information field it takes, which it tells every card."""
-        self.atr: Atr | None = None
-        self.operating_class = ""
-        """The class of the last activation that succeeded: A, B or C."""
         self._card: CardEnd | None = None
-        self._powered = False
-        self._terminal: T0Terminal | T1Terminal | None = None
-        self._dead = ""
-        """Why nothing but a reset brings the card back (11.6.3, rules 6.4 and 7.4)."""
-        self._done: Callable[[Answer], None] | None = None
-        self._power_done: Callable[[PowerUp], None] | None = None
-        self._activation: Activation | None = None
-        self._watch: Timer | None = None
         self._wire: DisturbedWire | None = None
         self._contact = 0
         """Counts insertions, removals and power-downs: what was sent before one does not arrive after it."""
-        self._arriving: Burst | None = None
-        """The card's last burst: it may have begun and not ended yet."""
 
     # -- hands -------------------------------------------------------------------------------------------------------------
 
@@ -89,79 +56,12 @@ class SoftwareReader:
                 self._finish(Answer(b"", self.engine.now, self.engine.now, error="absent"))
         return card
 
-    # -- TerminalPort ------------------------------------------------------------------------------------------------------
+    # -- the wire ------------------------------------------------------------------------------------------------------------
 
     def disturb(self, disturbance: Disturbance | None, mismatch_ppm: int = 0) -> None:
         """From now on every burst goes through ``disturbance``; None is a line without faults, whose ends may still differ in rate."""
         self.mismatch_ppm = mismatch_ppm
         self._wire = DisturbedWire(self.engine, disturbance or Disturbance(0))
-
-    def power_up(self, done: Callable[[PowerUp], None]) -> None:
-        self.power_down()
-        self._activate(done).cold()
-
-    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
-        """RST alone, on a card that has power (a cold reset on one that has not). What is under way is dropped, as at ``power_down``."""
-        if not self._powered:
-            self.power_up(done)
-            return
-        self._drop()
-        self._activate(done).warm(self.operating_class)
-
-    def power_down(self) -> None:
-        self._drop()
-        if self._card is not None and self._powered:
-            self._card.power_down(self.engine.now)
-        self._powered = False
-
-    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
-        terminal = self._terminal
-        if terminal is None or self._done is not None:
-            raise RuntimeError("one exchange at a time, on a card that has answered to reset")
-        if self.detects and self._card is None:
-            done(Answer(b"", self.engine.now, self.engine.now, error="absent"))
-            return
-        if self._dead:
-            done(Answer(b"", self.engine.now, self.engine.now, error=self._dead))
-            return
-        self._done = done
-        self._to_card(terminal.begin(command, self.engine.now))
-        self._keep_watch(terminal)
-
-    def _activate(self, done: Callable[[PowerUp], None]) -> Activation:
-        self._power_done = done
-        self._powered = True
-        self.ta1 = RATE_DEFAULT
-        self._activation = activation = Activation(self, self.wishes)
-        return activation
-
-    def _drop(self) -> None:
-        """Nothing that is under way goes on."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        if self._activation is not None:
-            self._activation.cancel()
-            self._activation = None
-        self.activation_reset()
-        self._terminal = None
-        self._dead = ""
-        self._done = None
-        self._power_done = None
-
-    # -- the wire ------------------------------------------------------------------------------------------------------------
-
-    @property
-    def etu(self) -> int:
-        """Its etu now, in ticks, at which it listens."""
-        if self._terminal is not None:
-            return self._terminal.timing.etu
-        return drifted(self.engine.timebase.cycles(Rate(RATE_DEFAULT).f, self.clock_hz), self.mismatch_ppm)
-
-    @property
-    def signals(self) -> bool:
-        """Whether it gives the error signal now: under T=0, from the first command on (a damaged ATR or PPS response is told as such)."""
-        return isinstance(self._terminal, T0Terminal)
 
     def _to_card(self, burst: Burst) -> None:
         if self.on_burst is not None:
@@ -190,93 +90,6 @@ class SoftwareReader:
             self._terminal.incoming(burst)
         self.engine.at(burst.taken, lambda: self.receive(burst) if contact == self._contact else None)
 
-    def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
-        """A burst of the card has been taken; ``damaged`` are the indices of characters with wrong parity."""
-        if self._arriving is not None and self._arriving.start <= burst.start:
-            self._arriving = None  # a card may have sent the next one already
-        terminal = self._terminal
-        if terminal is None:
-            if self._activation is not None:
-                self._activation.heard(burst, damaged)
-            return
-        self._go_on(terminal.receive(burst, damaged))
-
-    def signalled(self, burst: Burst, index: int) -> None:
-        """The card gave the error signal for character ``index`` of a burst of ours; none after it has been sent."""
-        if isinstance(self._terminal, T0Terminal):
-            self._go_on(self._terminal.signalled(burst, index))
-        elif self._activation is not None:
-            self._activation.signalled(burst, index)
-
-    def _go_on(self, step: Burst | T0Outcome | T1Outcome | None) -> None:
-        if step is None:
-            if isinstance(self._terminal, T1Terminal) and self._terminal.busy:
-                self._keep_watch(self._terminal)  # within a block the waiting time is a shorter one
-        elif isinstance(step, Burst):
-            self._to_card(step)
-        elif self._power_done is not None and isinstance(step, T1Outcome):
-            self._ifsd_told(step)
-        else:
-            self._ended(step)
-
-    def _ended(self, outcome: T0Outcome | T1Outcome) -> None:
-        if isinstance(outcome, T1Outcome) and outcome.needs_reset:
-            self._dead = outcome.error
-            if self._card is not None:
-                self._card.power_down(self.engine.now)
-            self._powered = False
-            self.activation_reset()
-        self._finish(
-            Answer(
-                outcome.response,
-                outcome.start,
-                outcome.end,
-                outcome.characters,
-                outcome.card_ticks,
-                outcome.retries,
-                outcome.error,
-            )
-        )
-
-    def _finish(self, answer: Answer) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done(answer)
-
-    def _keep_watch(self, terminal: T0Terminal | T1Terminal) -> None:
-        """One timer a waiting time or so, not one an exchange."""
-        due = terminal.deadline + 1
-        if self._watch is not None and self._watch.time > due:
-            self._watch.cancel()
-            self._watch = None
-        if self._watch is None:
-            self._watch = self.engine.at(due, self._look)
-
-    def _look(self) -> None:
-        """The watch on the waiting time."""
-        self._watch = None
-        terminal = self._terminal
-        if terminal is None or (self._done is None and self._power_done is None):
-            return
-        arriving = self._arriving
-        if arriving is not None and arriving.start <= terminal.deadline and arriving.taken > self.engine.now:
-            # the waiting time runs between leading edges: a burst that has begun in time is heard to its end
-            self._watch = self.engine.at(arriving.taken, self._look)
-            return
-        if self.engine.now <= terminal.deadline:
-            self._watch = self.engine.at(terminal.deadline + 1, self._look)
-        elif isinstance(terminal, T0Terminal):
-            self._ended(terminal.expire(terminal.deadline))
-        else:
-            self._go_on(terminal.expire(self.engine.now))
-            if terminal is self._terminal and terminal.busy:
-                self._keep_watch(terminal)
-
-    # -- an ActivationLine -----------------------------------------------------------------------------------------------
-
-    def activation_send(self, burst: Burst) -> None:
-        self._to_card(burst)
-
     def card_here(self) -> CardEnd | None:
         return self._card
 
@@ -286,71 +99,8 @@ class SoftwareReader:
         if self._wire is not None:
             self._wire.reset()
 
-    def arriving(self) -> Burst | None:
-        return self._arriving
-
-    def rst_rises(self) -> None:
-        if self.on_reset is not None:
-            self.on_reset(self.engine.now)
-
-    def activated(self, result: Activated) -> None:
-        self.atr = result.atr
-        self.ta1 = result.rate.ta1
-        self.protocol = result.protocol
-        self.operating_class = result.operating_class
-        self._activation = None
-        if result.protocol == 1:
-            self._speak_t1(result)
-            return
-        timing = T0Timing.at_rate(result.atr, result.rate, self.clock_hz, self.engine.timebase)
-        if self.mismatch_ppm:
-            timing = timing.drifted(self.mismatch_ppm)
-        self._terminal = T0Terminal(timing, _heard(result.burst, timing.turnaround_to_card))
-        self._up()
-
-    def _speak_t1(self, result: Activated) -> None:
-        """The card is ready when it knows how long the terminal's information fields are (11.4.2)."""
-        try:
-            timing = T1Timing.at_rate(result.atr, result.rate, self.clock_hz, self.engine.timebase)
-        except T1TimingError as error:
-            self.not_activated(f"bad ATR: {error}")
-            return
-        if self.mismatch_ppm:
-            timing = timing.drifted(self.mismatch_ppm)
-        heard = _heard(result.burst, timing.turnaround_to_card)
-        terminal = T1Terminal(timing, heard, ifsc=result.atr.ifsc, edc=edc_scheme(result.atr.edc))
-        self._terminal = terminal
-        request = terminal.announce_ifsd(self.ifsd, self.engine.now)
-        assert request is not None
-        self._to_card(request)
-        self._keep_watch(terminal)
-
-    def _ifsd_told(self, outcome: T1Outcome) -> None:
-        """A card that does not take it goes on at the default size; one that says nothing any more is deactivated."""
-        if outcome.needs_reset:
-            self.not_activated(outcome.error)
-        else:
-            self._up()
-
-    def _up(self) -> None:
-        assert self.atr is not None
-        done, self._power_done = self._power_done, None
-        if done is not None:
-            done(PowerUp(self.atr.encode()))
-
-    def not_activated(self, why: str) -> None:
-        done = self._power_done
-        self.power_down()
-        if done is not None:
-            done(PowerUp(b"", why))
-
-
-def _heard(burst: Burst, turnaround: int) -> int:
-    """From where the turn-around to the first command counts.
-
-    The guard time of the last character at the old rate (9.1) is longer than a turn-around at a fast new one.
-    """
-    return max(burst.last, burst.last + GUARD_ETU * burst.etu - turnaround)
+    def _noticed(self) -> str:
+        return "absent" if self.detects and self._card is None else ""
 
 
 def _lost(_burst: Burst) -> None:
