@@ -149,6 +149,11 @@ class T0Terminal:
         self._step(TerminalEvent.SILENCE)
         return self._failed(now, "mute")
 
+    @property
+    def awaited(self) -> int:
+        """How many characters are sure to come next, if the card goes on: the rest of the data that it has announced, else one."""
+        return self._expected - len(self._received) if self.state is TerminalState.DATA else 1
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _step(self, event: TerminalEvent) -> Action:

@@ -1,0 +1,224 @@
+"""One command at each exchange level of CCID 1.1 (3.2), without I/O: what is our own business there, and what the reader's.
+
+Each level is an ``Exchanger``. What the card did wrong is in its outcome, or raised as CardError; what the reader did wrong is raised.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from bench.ccid.codes import Chain
+from bench.ccid.descriptor import ClassDescriptor
+from bench.ccid.driver_blocks import Waits, block_timing, damaged_block, granted, tpdu_timing, whole
+from bench.ccid.driver_errors import AnswerError, CardError, Trouble, UnableError
+from bench.ccid.driver_pipe import Pause, SlotPipe, Steps
+from bench.ccid.messages import Command, DataBlock, XfrBlock
+from bench.iso7816.line import Burst
+from bench.iso7816.t0 import T0Outcome, T0Terminal
+from bench.iso7816.t1_block import IFS_DEFAULT, PROLOGUE, block_length, edc_scheme
+from bench.iso7816.t1_outcome import RESPONSE_MAX, T1Outcome
+from bench.iso7816.t1_terminal import T1Terminal
+
+SHORT_APDU_MAX: Final = 261
+
+
+@dataclass(slots=True)
+class Exchanged:
+    """How one exchange ended."""
+
+    response: bytes
+    start_ns: int
+    """Right before the first transfer."""
+    end_ns: int
+    """Right after the last."""
+    characters: int = 0
+    """On the card's line, where that is known."""
+    retries: int = 0
+    error: str = ""
+
+
+class Exchanger(Protocol):
+    """Carries commands, one at a time."""
+
+    def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]: ...
+
+
+def data_block(pipe: SlotPipe, make: Callable[[int, int], Command], limit_ns: int) -> Steps[DataBlock]:
+    """A command that DataBlock answers."""
+    response = yield from pipe.ask(make, limit_ns)
+    assert isinstance(response, DataBlock)
+    return response
+
+
+def transfer(pipe: SlotPipe, data: bytes, limit_ns: int, level: int = 0, bwi: int = 0) -> Steps[DataBlock]:
+    """XfrBlock."""
+    return (yield from data_block(pipe, lambda slot, seq: XfrBlock(slot, seq, data, bwi, level), limit_ns))
+
+
+def _ended(pipe: SlotPipe, response: bytes) -> Exchanged:
+    if len(response) < 2:
+        text = f"{Trouble.PROTOCOL}: an answer of {len(response)} bytes where SW1 SW2 end it"
+        return Exchanged(b"", pipe.first_ns, pipe.at_ns, error=text)
+    return Exchanged(response, pipe.first_ns, pipe.at_ns)
+
+
+class TpduT0:
+    """T=0 at TPDU level: the reader sees to procedure bytes."""
+
+    def __init__(self, pipe: SlotPipe, waits: Waits) -> None:
+        self.pipe = pipe
+        self.waits = waits
+
+    def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
+        del now_ns
+        block = yield from transfer(self.pipe, command, self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX))
+        return _ended(self.pipe, block.data)
+
+
+class CharactersT0:
+    """T=0 at character level: our machine says how many characters come next."""
+
+    def __init__(self, pipe: SlotPipe, waits: Waits) -> None:
+        self.pipe = pipe
+        self.waits = waits
+        self.terminal = T0Terminal(tpdu_timing(waits.wwt), pipe.at_ns)
+
+    def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
+        terminal, pipe = self.terminal, self.pipe
+        first = terminal.begin(command, now_ns)
+        if first.start > now_ns:  # after a failure the card's own waiting time runs out first
+            yield Pause(first.start - now_ns)
+        out = first.data
+        while True:
+            step = yield from self._turn(out)
+            if isinstance(step, T0Outcome):
+                return Exchanged(step.response, pipe.first_ns, pipe.at_ns, step.characters, step.retries, step.error)
+            out = step.data if step is not None else b""
+
+    def _turn(self, out: bytes) -> Steps[Burst | T0Outcome | None]:
+        terminal, pipe = self.terminal, self.pipe
+        limit = self.waits.tpdu_limit(len(out) + terminal.awaited)
+        try:
+            block = yield from transfer(pipe, out, limit, terminal.awaited)
+        except CardError as error:
+            if error.trouble is Trouble.MUTE:
+                return terminal.expire(max(pipe.at_ns, terminal.deadline))
+            raise
+        if not block.data:
+            return terminal.expire(max(pipe.at_ns, terminal.deadline))
+        return terminal.receive(whole(block.data, pipe.at_ns))
+
+
+class BlocksT1:
+    """T=1 at TPDU and character level: our machine makes the blocks, the reader carries them."""
+
+    def __init__(self, pipe: SlotPipe, waits: Waits, characters: bool) -> None:
+        self.pipe = pipe
+        self.waits = waits
+        self.characters = characters
+        atr = waits.atr
+        self.terminal = T1Terminal(block_timing(waits.bwt), pipe.at_ns, ifsc=atr.ifsc, edc=edc_scheme(atr.edc))
+        self.dead = ""
+        """Why nothing but a reset brings the card back."""
+
+    def announce(self, ifsd: int) -> Steps[None]:
+        """Tell the card how long our information fields are. One that does not take it goes on at the default size. Raises CardError."""
+        step = self.terminal.announce_ifsd(ifsd, self.pipe.at_ns)
+        assert step is not None
+        outcome = yield from self._speak(step)
+        if outcome.needs_reset:
+            raise CardError(Trouble.PROTOCOL, f"S(IFS request): {outcome.error}")
+
+    def announced(self, ifsd: int) -> None:
+        """The reader has told the card so."""
+        self.terminal.ifsd = max(ifsd, IFS_DEFAULT)
+
+    def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
+        if self.dead:
+            return Exchanged(b"", now_ns, now_ns, error=self.dead)
+        pipe = self.pipe
+        outcome = yield from self._speak(self.terminal.begin(command, now_ns))
+        if outcome.needs_reset:
+            self.dead = outcome.error
+        return Exchanged(
+            outcome.response, pipe.first_ns, pipe.at_ns, outcome.characters, outcome.retries, outcome.error
+        )
+
+    def _speak(self, step: Burst | T1Outcome) -> Steps[T1Outcome]:
+        while isinstance(step, Burst):
+            step = yield from self._block(step.data)
+        return step
+
+    def _block(self, data: bytes) -> Steps[Burst | T1Outcome]:
+        """One block there, one back; what the machine makes of it."""
+        terminal, pipe = self.terminal, self.pipe
+        multiplier = granted(data)
+        limit = self.waits.block_limit(max(1, multiplier))
+        heard = b""
+        try:
+            block = yield from transfer(pipe, data, limit, PROLOGUE if self.characters else 0, multiplier)
+            heard = block.data
+            length = block_length(heard, terminal.edc) if self.characters else None
+            if length is not None and length > len(heard):
+                block = yield from transfer(pipe, b"", limit, length - len(heard))
+                heard += block.data
+        except CardError as error:
+            if error.trouble is Trouble.PARITY:
+                return _need(terminal.receive(damaged_block(terminal.edc.size, pipe.at_ns), (0,)))
+            if error.trouble is not Trouble.MUTE:
+                raise
+        if heard:
+            step = terminal.receive(whole(heard, pipe.at_ns))
+            return step if step is not None else _need(terminal.expire(terminal.deadline))  # nothing more comes of it
+        return _need(terminal.expire(max(pipe.at_ns, terminal.deadline)))
+
+
+def _need(step: Burst | T1Outcome | None) -> Burst | T1Outcome:
+    assert step is not None, "after silence or a whole block the machine has something to send, or has ended"
+    return step
+
+
+class Apdus:
+    """Short and extended APDU level: an APDU in as many messages as it needs, its response in as many as the reader makes (6.1.4)."""
+
+    def __init__(self, pipe: SlotPipe, waits: Waits, descriptor: ClassDescriptor) -> None:
+        self.pipe = pipe
+        self.waits = waits
+        self.descriptor = descriptor
+
+    def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
+        del now_ns
+        most = self.descriptor.longest_data
+        if not self.descriptor.extended and len(command) > min(SHORT_APDU_MAX, most):
+            raise UnableError(
+                f"an APDU of {len(command)} bytes: the reader takes short ones, {min(SHORT_APDU_MAX, most)} bytes at most"
+            )
+        limit = self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX)
+        pieces = [command[at : at + most] for at in range(0, len(command), most)]
+        for index, piece in enumerate(pieces[:-1]):
+            block = yield from transfer(self.pipe, piece, limit, Chain.CONTINUES if index else Chain.BEGINS)
+            if block.chain is not Chain.NEXT or block.data:
+                found = f"bChainParameter {block.chain:02X} with {len(block.data)} bytes"
+                raise AnswerError("unexpected", "DATA_BLOCK", 9, found, "10 without data: the command is not whole yet")
+        block = yield from transfer(self.pipe, pieces[-1], limit, Chain.ENDS if len(pieces) > 1 else Chain.WHOLE)
+        if block.chain is Chain.WHOLE:
+            return _ended(self.pipe, block.data)
+        response = yield from self._rest(block, limit)
+        return _ended(self.pipe, response)
+
+    def _rest(self, block: DataBlock, limit: int) -> Steps[bytes]:
+        """A response that comes in several messages."""
+        response = bytearray()
+        allowed: tuple[Chain, ...] = (Chain.BEGINS,)
+        while True:
+            if block.chain not in allowed:
+                expected = " or ".join(f"{each:02X}" for each in allowed)
+                raise AnswerError("unexpected", "DATA_BLOCK", 9, f"bChainParameter {block.chain:02X}", expected)
+            response += block.data
+            if len(response) > RESPONSE_MAX:
+                found = f"{len(response)} bytes of response"
+                raise AnswerError("unexpected", "DATA_BLOCK", 10, found, f"{RESPONSE_MAX} at most")
+            if block.chain is Chain.ENDS:
+                return bytes(response)
+            block = yield from transfer(self.pipe, b"", limit, Chain.NEXT)
+            allowed = (Chain.CONTINUES, Chain.ENDS)
