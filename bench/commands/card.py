@@ -10,8 +10,9 @@ import click
 from pydantic import ValidationError
 
 from bench.rig.errors import RigError, RigNotAble
+from bench.rig.orders import InnerPolls, ServeOrder
 from bench.rig.pcscd import PrivatePcscd
-from bench.rig.served import InnerPolls, ServeOrder, serve_chain
+from bench.rig.served_chain import serve_chain
 from bench.serve.vpcd import DEFAULT_PORT, VpcdLoop, connect
 
 EXIT_WRONG_USE, EXIT_BENCH = 2, 3
@@ -128,7 +129,7 @@ def _serve(order: ServeOrder, host: str, port: int, once: bool) -> None:
             continue
         waiting = False
         with connection:
-            served = serve_chain(order)
+            served = serve_chain(order).whole_apdus()
             count = "a card" if order.given["cards"] == "1" else f"a chain of {order.given['cards']} cards"
             click.echo(f"serving {count} at {host}:{port}, ATR {served.atr.hex(' ').upper()} (Ctrl-C ends)")
             VpcdLoop(connection, served).run(_never)

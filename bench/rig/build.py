@@ -7,7 +7,7 @@ from bench.hop.link import PollPlan
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
 from bench.observe import NullSink, Observation, Sink
-from bench.rig.errors import RigError, RigNotAble
+from bench.rig.errors import RigError
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard
 from bench.rig.hands import Hands, NoHands
@@ -69,15 +69,12 @@ def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) 
     """
     if real != model.real:
         raise RigError(f"rig {model.name}: {'a real' if real else 'a software'} rig was asked for")
+    given = model.conditions(given)
     if model.reader.kind is ReaderKind.SOFTWARE:
         return _software(model, given, sink, seed)
-    if model.reader.kind is ReaderKind.PCSC:
-        if given.protocol != "T=0":
-            raise RigNotAble("the reader chooses the protocol behind PC/SC: points over T=1 run on the software rig")
-        from bench.rig.real import pcsc_rig  # imports this module, and drivers only where one is used
+    from bench.rig.real import real_rig  # imports this module, and drivers only where one is used
 
-        return pcsc_rig(model, given, sink)
-    raise RigNotAble(f"a reader of kind {model.reader.kind} cannot be driven yet")
+    return real_rig(model, given, sink)
 
 
 def poll_plan(model: RigModel, given: Given, engine: Engine) -> PollPlan:

@@ -1,4 +1,4 @@
-"""A pcscd of our own, beside any other: private socket, private configuration, no USB reader but the virtual one of vpcd.
+"""A pcscd of our own, beside any other: private socket, private configuration, and no driver but the one it is started with.
 
 It runs in a mount namespace in which its run directory lies over ``/run/pcscd`` (that place is compiled in); clients find it through
 ``PCSCLITE_CSOCK_NAME``. libpcsclite looks at that variable once in a process, so all daemons of one process use one directory, one after the other.
@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,10 @@ SLOTS: Final = 2
 """vpcd makes two slots of one entry, on two ports in a row."""
 READY_WITHIN_S: Final = 5.0
 PREFIX: Final = "cardbench-pcscd-"
-PACKAGES: Final = "pcscd vsmartcard-vpcd util-linux"
+PACKAGES: Final = "pcscd vsmartcard-vpcd libccid util-linux"
+VPCD_LIBRARY: Final = "libifdvpcd.so"
+SERIAL_LIBRARY: Final = "libccidtwin.so"
+USB_LIBRARY: Final = "libccid.so"
 SEARCH_PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 DRIVER_PLACES: Final = ("/usr/lib/pcsc", "/usr/local/lib/pcsc")
 
@@ -38,11 +42,33 @@ _SCRIPT: Final = (
 _directory: Path | None = None
 
 
-def missing_parts() -> str:
-    """What this machine lacks for a private pcscd with vpcd, as a sentence with what to do; empty where nothing."""
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What the daemon drives: vpcd, a serial CCID reader, or every USB reader that libccid knows."""
+
+    library: str = VPCD_LIBRARY
+    device: str = ""
+    """Of the serial driver: the port and the reader's kind, ``/dev/pts/7:GemPCTwin``."""
+
+    @classmethod
+    def serial(cls, port: str, kind: str) -> "Driver":
+        """libccid's serial driver with a reader of ``kind`` (GemPCTwin, GemCoreSIMPro, GemCorePOSPro) at ``port``."""
+        return cls(SERIAL_LIBRARY, f"{port}:{kind}")
+
+    @classmethod
+    def usb(cls) -> "Driver":
+        """libccid, for the USB readers of this machine (a virtual one, as a rule)."""
+        return cls(USB_LIBRARY)
+
+
+VPCD: Final = Driver()
+
+
+def missing_parts(driver: Driver = VPCD) -> str:
+    """What this machine lacks for a private pcscd with ``driver``, as a sentence with what to do; empty where nothing."""
     missing = [name for name in ("pcscd", "unshare", "setpriv", "mount") if _program(name) is None]
-    if _vpcd_library() is None:
-        missing.append("libifdvpcd.so (vpcd's driver)")
+    if _library(driver) is None:
+        missing.append(f"{driver.library} (the driver)")
     if not missing:
         return ""
     return f"missing {', '.join(missing)}: apt-get install --no-install-recommends {PACKAGES}"
@@ -52,9 +78,9 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=SEARCH_PATH)
 
 
-def _vpcd_library() -> Path | None:
+def _library(driver: Driver) -> Path | None:
     for place in DRIVER_PLACES:
-        for found in sorted(Path(place).rglob("libifdvpcd.so*")):
+        for found in sorted(Path(place).rglob(f"{driver.library}*")):
             return found
     return None
 
@@ -93,6 +119,8 @@ class PrivatePcscd:
         self.socket = self.directory / "pcscd.comm"
         self.log = self.directory / "pcscd.log"
         self.port = 0
+        self.driver = VPCD
+        """What it was started with."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,13 +140,14 @@ class PrivatePcscd:
             return ""
         return f"pcscd {exit_text(process.returncode)}{_tail(self.log)}"
 
-    def start(self) -> None:
-        """Start it and wait until it takes clients. Raises RigError."""
-        if reason := missing_parts():
+    def start(self, driver: Driver = VPCD) -> None:
+        """Start it with ``driver`` and wait until it takes clients. Raises RigError."""
+        if reason := missing_parts(driver):
             raise RigError(f"no private pcscd: {reason}")
         self.stop()
+        self.driver = driver
         for _ in range(5):
-            self.port = _free_ports()
+            self.port = _free_ports() if driver.library == VPCD_LIBRARY else 0
             self._launch()
             if self._ready():
                 return
@@ -144,14 +173,13 @@ class PrivatePcscd:
 
     def _launch(self) -> None:
         configuration, drop = self.directory / "conf", self.directory / "drivers"
-        configuration.mkdir(exist_ok=True)
+        shutil.rmtree(configuration, ignore_errors=True)
+        configuration.mkdir()
         drop.mkdir(exist_ok=True)
-        (configuration / "vpcd").write_text(
-            f'FRIENDLYNAME "{FRIENDLY_NAME}"\n'
-            f"DEVICENAME /dev/null:{self.port:#06x}\n"
-            f"LIBPATH {_vpcd_library()}\n"
-            f"CHANNELID {self.port:#06x}\n"
-        )
+        environment = {"PATH": SEARCH_PATH}
+        if self.driver.library != USB_LIBRARY:
+            (configuration / "reader").write_text(self._entry())
+            environment["PCSCLITE_HP_DROPDIR"] = str(drop)  # no driver, so no USB reader is touched
         self.socket.unlink(missing_ok=True)
         as_root = () if os.geteuid() == 0 else ("--map-root-user",)
         daemon = (_found("pcscd"), "--foreground", "--config", str(configuration))
@@ -159,20 +187,27 @@ class PrivatePcscd:
             self._process = subprocess.Popen(
                 (_found("unshare"), "--mount", *as_root, "sh", "-c", _SCRIPT, "sh", *daemon),
                 cwd=self.directory,
-                env={"PATH": SEARCH_PATH, "PCSCLITE_HP_DROPDIR": str(drop)},  # no driver, so no USB reader is touched
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
+    def _entry(self) -> str:
+        """The reader's entry of reader.conf."""
+        device, channel = self.driver.device, "1"
+        if not device:
+            device, channel = f"/dev/null:{self.port:#06x}", f"{self.port:#06x}"
+        return f'FRIENDLYNAME "{FRIENDLY_NAME}"\nDEVICENAME {device}\nLIBPATH {_library(self.driver)}\nCHANNELID {channel}\n'
+
     def _ready(self) -> bool:
-        """The daemon takes clients, and vpcd listens at both ports."""
+        """The daemon takes clients, and vpcd (where it is what is driven) listens at both ports."""
         limit = time.monotonic() + READY_WITHIN_S
         while self.running and time.monotonic() < limit:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(self.socket))
-                return all(_taken(self.port + slot) for slot in range(SLOTS))
+                return not self.port or all(_taken(self.port + slot) for slot in range(SLOTS))
             time.sleep(0.002)
         return False
 

@@ -1,30 +1,26 @@
 """Rigs in real time: a real driver under the monotonic clock, with the reference chain or a lab's own cards behind it."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from bench.engine import MonotonicEngine
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
-from bench.iso7816.port import ExchangeLevel
-from bench.iso7816.rates import RATE_DEFAULT
+from bench.iso7816.port import TerminalPort
 from bench.observe import Sink
-from bench.readers.pcsc import DriverLimits, PcscReader
+from bench.readers.contract import Abilities, Reader
 from bench.readers.wrappers import Recorded
+from bench.rig import quarantine
 from bench.rig.build import Rig, Tap, poll_plan
 from bench.rig.errors import RigError, RigNotAble
-from bench.rig.given import DEFAULT_CLOCK_HZ, Given
+from bench.rig.given import Given
+from bench.rig.guard import UNLIMITED, Guard, Guarded
+from bench.rig.hands import Hands, Move, OrderedHands, hands_of
+from bench.rig.locks import ReaderLock
 from bench.rig.model import RigModel
-from bench.rig.served import ServeOrder
-from bench.rig.served_reader import close_served_reader, served_reader
+from bench.rig.opening import declared, open_reader, refusal, wish
+from bench.rig.orders import ServeOrder
+from bench.rig.served_reader import ServedReader, close_served_reader, served_reader
 from bench.rig.software import PLAIN, profile_named
-
-NO_RATE: Final = "PC/SC cannot choose a baud rate; the rate is only observed"
-NO_CLOCK: Final = "PC/SC cannot choose the card clock"
-SERVED_LIMITS: Final = DriverLimits(power=5.0, transmit=8.0, close=3.0)
-"""A card of our own answers at once, so that a driver call of a few seconds means that something hangs."""
-
-_quarantined: dict[str, str] = {}
 
 
 class RealRig(Rig):
@@ -38,14 +34,16 @@ class RealRig(Rig):
         declares: Mapping[str, object],
         given: Given,
         tap: Tap,
-        reader: PcscReader,
-        on_hung: Callable[[str], None],
+        reader: Reader,
+        let_go: Callable[[str], None],
     ) -> None:
         super().__init__(engine, host, uplink, declares, given, None, tap)
         self.reader = reader
-        self.time_resolution_ns = reader.time_resolution_ns
+        self.served: ServedReader | None = None
+        """What serves the cards, where they are the bench's own."""
+        self.time_resolution_ns = reader.abilities.resolution_ns
         self._engine = engine
-        self._on_hung = on_hung
+        self._let_go = let_go
         self._closed = False
 
     def close(self) -> None:
@@ -57,91 +55,134 @@ class RealRig(Rig):
             self._engine.call(self.host.stop)
             self.reader.close()
         finally:
-            if self.reader.hung:
-                self._on_hung(self.reader.hung)
+            if self.guard is not None:
+                self.guard.end()
+            self._let_go(self.reader.hung)
             self._engine.stop()
         failure = self._engine.failure()
         if failure is not None:
             raise failure
 
 
-def pcsc_rig(model: RigModel, given: Given, sink: Sink) -> Rig:
-    """The rig for one point on a PC/SC reader. Raises RigNotAble and RigError."""
-    if given.ta1 != RATE_DEFAULT:
-        raise RigNotAble(NO_RATE)
-    if given.clock_hz != DEFAULT_CLOCK_HZ:
-        raise RigNotAble(NO_CLOCK)
-    if cause := _quarantined.get(model.name):
-        raise RigError(f"rig {model.name} is in quarantine since: {cause}")
-    declares = _served_declares(given) if model.serve is not None else _declares(model, given)
-    wanted = model.reader.name
-    assert wanted is not None, "the rig model sees to it that a pcsc reader has a name"
-    served = served_reader() if model.serve is not None else None
-    if served is not None:
-        paced = given.card_time.ns > 0
-        served.fresh(ServeOrder(given.texts(), paced=paced), wanted)
-    engine = MonotonicEngine(model.timebase(given)).start()
+class _Making:
+    """What has been made of a rig so far, so that it can be let go of wherever the rest goes wrong."""
+
+    def __init__(self, model: RigModel) -> None:
+        self.model = model
+        self.served: ServedReader | None = None
+        self.lock: ReaderLock | None = None
+        self.engine: MonotonicEngine | None = None
+        self.reader: Reader | None = None
+        self.broke = ""
+        """The first thing that broke, of what no card can be blamed for."""
+
+    def fault(self, text: str) -> None:
+        """What broke while the rig was in use."""
+        if not self.broke:
+            self.broke = text
+            quarantine.broke(self.model.name, text)
+        assert self.engine is not None
+        self.engine.fail(RigError(f"rig {self.model.name}: {text}"))
+
+    def let_go(self, hung: str) -> None:
+        """The point has ended, its reader is closed; ``hung`` is the driver call that did not return, or nothing."""
+        if not self.broke:
+            quarantine.worked(self.model.name)
+        if hung and self.served is not None:
+            close_served_reader()  # which also sets the thread free that hangs in it
+        if self.lock is not None:
+            self.lock.release()
+
+    def undo(self) -> None:
+        """The rig does not come about."""
+        if self.reader is not None:
+            self.reader.close()
+        if self.engine is not None:
+            self.engine.stop()
+        if self.lock is not None:
+            self.lock.release()
+
+
+def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
+    """The rig for one point on a real reader. Raises RigNotAble and RigError."""
+    quarantine.check(model.name)
+    if reason := refusal(model, given):
+        raise RigNotAble(reason)
+    if model.serve is not None:
+        profile_named(given.profile, given, 1)  # a scenario's mistake is no fault of the rig
+    making = _Making(model)
     try:
-        reader = PcscReader(
-            engine,
-            wanted,
-            exclusive=model.reader.access == "exclusive",
-            level=ExchangeLevel.APDU if served is not None else None,
-            limits=SERVED_LIMITS if served is not None else None,
-        )
-        reader.on_fault = lambda text: engine.fail(RigError(f"rig {model.name}: {text}"))
-        if served is not None:
-            reader.diagnose = served.diagnose
-        tap, uplink = Tap(sink), InProcessUplink()
-        port = Recorded(reader, 1, tap)
-        settings = HostSettings(given.mtu, poll_plan(model, given, engine))
-        host = engine.call(lambda: Host(engine, port, uplink, settings, tap, hop=_hop(model, given)))
-    except BaseException:
-        engine.stop()
+        if model.serve is not None:
+            making.served = served_reader()
+            making.served.fresh(ServeOrder(given.texts(), paced=given.card_time.ns > 0), model)
+        else:
+            making.lock = ReaderLock(reader_key(model)).acquire()
+        making.engine = engine = MonotonicEngine(model.timebase(given)).start()
+        making.reader = reader = open_reader(model, given, engine, making.served)
+        reader.on_fault = making.fault
+        wish(reader, given)
+        return _rig(making, engine, reader, given, sink)
+    except BaseException as error:
+        making.undo()
+        if isinstance(error, RigError):
+            quarantine.broke(model.name, str(error))
         raise
 
-    def hung(cause: str) -> None:
-        _quarantined.setdefault(model.name, cause)
-        if served is not None:
-            close_served_reader()  # which also sets the thread free that hangs in it
 
-    return RealRig(engine, host, uplink, declares, given, tap, reader, hung)
-
-
-def _hop(model: RigModel, given: Given) -> bool:
-    profile = given.profile if model.serve is not None else model.cards[0].profile
-    return profile != PLAIN
+def reader_key(model: RigModel) -> str:
+    """What the reader is locked under: its serial number where the rig file has it, else its address."""
+    reader = model.reader
+    return f"{reader.kind}:{reader.serial or reader.name or reader.port or reader.device}"
 
 
-def _served_declares(given: Given) -> dict[str, object]:
-    profile = profile_named(given.profile, given, 1)
+def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given, sink: Sink) -> RealRig:
+    model = making.model
+    tap, uplink = Tap(sink), InProcessUplink()
+    settings = HostSettings(given.mtu, poll_plan(model, given, engine))
+    hop = (given.profile if making.served is not None else model.cards[0].profile) != PLAIN
+    port: TerminalPort = reader
+    guard: Guard | None = None
+    if making.served is None:
+        guard = Guard(model, reader_key(model))
+        port = Guarded(reader, engine, guard, engine.fail)
+    host = engine.call(lambda: Host(engine, Recorded(port, 1, tap), uplink, settings, tap, hop=hop))
+    hands = _hands(making.served, model, given)
+    declares = _declares(reader.abilities, hands, model, given, hop)
+    rig = RealRig(engine, host, uplink, declares, given, tap, reader, making.let_go)
+    rig.served, rig.hands, rig.guard = making.served, hands, guard
+    return rig
+
+
+def _hands(served: ServedReader | None, model: RigModel, given: Given) -> Hands:
+    return hands_of(model) if served is None else OrderedHands(served.pull, served.insert, given.cards)
+
+
+def _declares(abilities: Abilities, hands: Hands, model: RigModel, given: Given, hop: bool) -> dict[str, object]:
+    """What is known of the cards and of the path to them."""
+    nobody = hands.why_not(Move.PULL, 1) or hands.why_not(Move.INSERT, 1)
     declares: dict[str, object] = {
-        "protocol": ("T=0",),
+        **declared(abilities),
+        "removable": f"no ({nobody})" if nobody else True,
         "cards": given.cards,
-        "mtu": profile.mtu,
-        "ports": profile.ports,
-        **_PATH,
     }
-    if profile.hop:
+    if model.serve is None:
+        # a lab's own cards without their declaration: how many there are, and whether they speak the hop
+        if given.cards != len(model.cards):
+            raise RigNotAble(f"the rig has {len(model.cards)} cards, the point asks for {given.cards}")
+        declares |= {"protocol": tuple(f"T={number}" for number in abilities.protocols)}
+        declares |= Guard(model, reader_key(model)).declares()
+    else:
+        profile = profile_named(given.profile, given, 1)
+        offered = (0, 1) if given.offers == "both" else (int((given.offers or given.protocol)[-1]),)
+        declares |= {
+            "protocol": tuple(f"T={number}" for number in offered if number in abilities.protocols),
+            "mtu": profile.mtu,
+            "ports": profile.ports,
+            "writes": UNLIMITED,
+            "pin": True,
+        }
+        if hop:
+            declares["channels"] = profile.channels
+    if hop:
         declares["stack"] = ("channel",)
-        declares["channels"] = profile.channels
     return declares
-
-
-def _declares(model: RigModel, given: Given) -> dict[str, object]:
-    """What is known of a lab's own cards without their declaration: how many there are, and whether they speak the hop."""
-    if given.cards != len(model.cards):
-        raise RigNotAble(f"the rig has {len(model.cards)} cards, the point asks for {given.cards}")
-    declares: dict[str, object] = {"protocol": ("T=0",), "cards": len(model.cards), **_PATH}
-    if _hop(model, given):
-        declares["stack"] = ("channel",)
-    return declares
-
-
-_PATH: Final[Mapping[str, object]] = {
-    "level": "apdu",
-    "rate": f"no ({NO_RATE})",
-    "faults": "no (exchanges cannot be cut behind a real driver)",
-    "removable": "no (nobody is there to move cards)",
-}
-"""What the path itself allows; a "no" with its reason is what a point that needs it is told."""

@@ -1,119 +1,42 @@
-"""A reader with the bench's own card in it: a private pcscd, and the served chain in a process of its own. One for each process of the bench, kept
-from point to point; only the cards are made anew.
+"""A reader with the bench's own card in it: the served chain in a process of its own, and where the reader is behind PC/SC a private pcscd.
+
+One for each process of the bench, kept from point to point; only the cards are made anew.
 """
 
 import atexit
-import contextlib
-import os
-import selectors
-import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
-import bench
 from bench.readers import pcsc_adapter
 from bench.readers.pcsc import find_reader
 from bench.readers.pcsc_errors import PcscError, PcscMissingError
-from bench.rig.errors import RigError, RigNotAble
-from bench.rig.pcscd import PrivatePcscd, end, exit_text
-from bench.rig.served import READY, REFUSED, SEEN, ServeOrder
+from bench.rig.errors import RigError
+from bench.rig.model import ReaderKind, RigModel, Serve, ServeWay
+from bench.rig.orders import ServeOrder
+from bench.rig.pcscd import Driver, PrivatePcscd
+from bench.rig.served_process import NOTICE_S, SEEN_WITHIN_S, Orderly, ServedElsewhere, ServedProcess
 
-ANSWER_WITHIN_S: Final = 10.0
-SEEN_WITHIN_S: Final = 5.0
-"""pcscd looks every 400 ms, and may have to notice first that the card before is gone."""
-NOTICE_S: Final = 0.05
-"""How long the end of a process may take to be known after its socket broke."""
+LISTED_WITHIN_S: Final = 10.0
+"""A driver greets its reader before pcscd lists it; on an emulated machine that takes a while."""
+GEMPC: Final = {ServeWay.GEMPC_TWIN: "GemPCTwin", ServeWay.GEMPC_SIMPRO: "GemCoreSIMPro"}
 
 
-class ServedProcess:
-    """The process with the cards. Its standard input is its life: it ends with the bench."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What has to run for a rig: while it is the same, daemon and process go on from point to point."""
 
-    def __init__(self, port: int, log: Path) -> None:
-        self._log = log
-        home = str(Path(bench.__file__).resolve().parents[1])
-        setpriv = shutil.which("setpriv")
-        dies = (setpriv, "--pdeathsig", "KILL") if setpriv is not None else ()  # even where it is stopped or stuck
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                (*dies, sys.executable, "-P", "-m", "bench.rig.served", str(port)),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-        self._heard = bytearray()
-        self._seen = False
+    serve: Serve
+    kind: ReaderKind
+
+    @classmethod
+    def of(cls, model: RigModel) -> "Setting":
+        assert model.serve is not None, "only a rig with 'serve' has a served reader"
+        return cls(model.serve, model.reader.kind)
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def ended(self, patience_s: float = 0.0) -> str:
-        """How the process ended, empty while it runs."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            status = self._process.wait(patience_s)
-            with contextlib.suppress(OSError):
-                lines = self._log.read_text(errors="replace").splitlines()
-                return f"the served card's process {exit_text(status)}" + (f": {lines[-1].strip()}" if lines else "")
-            return f"the served card's process {exit_text(status)}"
-        return ""
-
-    def order(self, order: ServeOrder) -> bytes:
-        """Have a fresh chain made; gives its answer to reset. Raises RigNotAble, and RigError where the process does not answer."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(order.encode().encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            raise RigError(self.ended(NOTICE_S) or "the served card's process takes no orders") from None
-        word, _, rest = self._answer(READY, REFUSED, ANSWER_WITHIN_S)
-        if word == REFUSED:
-            raise RigNotAble(rest)
-        return bytes.fromhex(rest)
-
-    def wait_seen(self) -> None:
-        """Wait until vpcd has asked the card something for the first time. Raises RigError."""
-        if not self._seen:
-            self._answer(SEEN, SEEN, SEEN_WITHIN_S)
-
-    def stop(self) -> None:
-        """End it, and wait until it is gone."""
-        process = self._process
-        with contextlib.suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.5)
-        end(process, 0.5)
-        if process.stdout is not None:
-            process.stdout.close()
-
-    def _answer(self, wanted: str, other: str, within_s: float) -> tuple[str, str, str]:
-        limit = time.monotonic() + within_s
-        while True:
-            word, blank, rest = self._line(limit, within_s).partition(" ")
-            self._seen = self._seen or word == SEEN
-            if word in (wanted, other):
-                return word, blank, rest
-
-    def _line(self, limit: float, within_s: float) -> str:
-        output = self._process.stdout
-        assert output is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(output, selectors.EVENT_READ)
-            while (end_of_line := self._heard.find(b"\n")) < 0:
-                if not selector.select(max(0.0, limit - time.monotonic())):
-                    raise RigError(f"the served card's process said nothing for {within_s:.0f} s")
-                data = os.read(output.fileno(), 4096)
-                if not data:
-                    raise RigError(self.ended(NOTICE_S) or "the served card's process has closed its output")
-                self._heard += data
-        line = self._heard[:end_of_line].decode()
-        del self._heard[: end_of_line + 1]
-        return line
+    def pcsc(self) -> bool:
+        return self.kind is ReaderKind.PCSC
 
 
 class ServedReader:
@@ -121,24 +44,35 @@ class ServedReader:
 
     def __init__(self) -> None:
         self.daemon = PrivatePcscd()
-        self.cards: ServedProcess | None = None
+        self.cards: Orderly | None = None
+        self._setting: Setting | None = None
 
-    def fresh(self, order: ServeOrder, reader: str) -> bytes:
-        """A fresh chain in ``reader`` (a name, or a part of one), seen by pcscd; gives its answer to reset. Raises RigError and RigNotAble."""
+    @property
+    def address(self) -> str:
+        """Where a serial reader finds the card: a device or a URL."""
+        return self.cards.address if self.cards is not None else ""
+
+    def fresh(self, order: ServeOrder, model: RigModel) -> bytes:
+        """A fresh chain behind the rig's reader, seen by it; gives its answer to reset. Raises RigError and RigNotAble."""
+        setting = Setting.of(model)
+        if setting != self._setting:
+            self.stop()
+            self._setting = setting
         try:
-            pcsc_adapter.use_socket(str(self.daemon.socket))
-            if not self.daemon.running:
-                self._stop_cards()
-                self.daemon.start()
-            if self.cards is None or self.cards.ended():
-                self._stop_cards()
-                self.cards = ServedProcess(self.daemon.port, self.daemon.directory / "card.log")
-            atr = self.cards.order(order)
-            self.cards.wait_seen()
-            self._wait_present(reader)
-            return atr
+            if setting.pcsc:
+                pcsc_adapter.use_socket(str(self.daemon.socket))
+                return self._behind_pcscd(setting, order, model.reader.name or "")
+            return self._cards(setting, "").serve(order)
         except (PcscError, PcscMissingError) as error:
             raise RigError(f"the served card: {error}") from error
+
+    def pull(self, card: int) -> None:
+        """Take a card of the chain off its hop. Raises RigError."""
+        self._there().pull(card)
+
+    def insert(self, card: int) -> None:
+        """Put it back."""
+        self._there().insert(card)
 
     def diagnose(self) -> str:
         """What has ended of what this reader is made of, empty where all runs. Any thread may ask."""
@@ -150,10 +84,53 @@ class ServedReader:
                 return cause and f"{cause}; the next point starts it anew"
             time.sleep(0.005)
 
+    def stop(self) -> None:
+        """End both; the next fresh chain starts them anew."""
+        self._stop_cards()
+        self.daemon.stop()
+
     def close(self) -> None:
         """End both and leave nothing behind."""
         self._stop_cards()
         self.daemon.remove()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _behind_pcscd(self, setting: Setting, order: ServeOrder, reader: str) -> bytes:
+        daemon, way = self.daemon, setting.serve.way
+        if way is ServeWay.VPCD:  # the card connects to the daemon
+            if not daemon.running:
+                self._stop_cards()
+                daemon.start()
+            cards = self._cards(setting, f"127.0.0.1:{daemon.port}")
+            atr = cards.serve(order)
+            cards.wait_seen()
+        else:  # the daemon opens the reader that the card is in
+            cards = self._cards(setting, str(daemon.directory / "reader"))
+            atr = cards.serve(order)
+            driver = Driver.serial(cards.address, GEMPC[way]) if way in GEMPC else Driver.usb()
+            if not daemon.running or daemon.driver != driver:
+                daemon.start(driver)
+        self._wait_present(reader)
+        return atr
+
+    def _cards(self, setting: Setting, where: str) -> Orderly:
+        """The process that serves, started where it does not run."""
+        if self.cards is None or self.cards.ended():
+            self._stop_cards()
+            if setting.serve.orders is not None:
+                self.cards = ServedElsewhere(setting.serve.orders)
+            else:
+                self.daemon.directory.mkdir(exist_ok=True)
+                self.cards = ServedProcess(
+                    setting.serve.way, where, self.daemon.directory / "card.log", level=setting.serve.level
+                )
+        return self.cards
+
+    def _there(self) -> Orderly:
+        if self.cards is None:
+            raise RigError("no card is served: nothing can be pulled or inserted")
+        return self.cards
 
     def _stop_cards(self) -> None:
         cards, self.cards = self.cards, None
@@ -163,10 +140,7 @@ class ServedReader:
     def _wait_present(self, wanted: str) -> None:
         context = pcsc_adapter.establish()
         try:
-            try:
-                reader = find_reader(context.readers(), wanted)
-            except ValueError as error:
-                raise RigError(f"the served reader: {error}") from None
+            reader = _listed(context, wanted)
             limit = time.monotonic() + SEEN_WITHIN_S
             state = context.state(reader)
             while not state.present:
@@ -176,6 +150,18 @@ class ServedReader:
                 state = context.state(reader, state, left_ms)
         finally:
             context.release()
+
+
+def _listed(context: pcsc_adapter.Context, wanted: str) -> str:
+    """The reader, once pcscd lists it. Raises RigError."""
+    limit = time.monotonic() + LISTED_WITHIN_S
+    while True:
+        try:
+            return find_reader(context.readers(), wanted)
+        except ValueError as error:
+            if time.monotonic() > limit:
+                raise RigError(f"the served reader: {error}") from None
+        time.sleep(0.02)
 
 
 _owned: ServedReader | None = None

@@ -141,7 +141,7 @@ class VpcdLoop:
     """Serves one card over one socket, in the caller's thread, with whatever else is to be watched meanwhile."""
 
     def __init__(self, connection: socket.socket, served: ServedCard) -> None:
-        self.connection = connection
+        self.connection: socket.socket | None = None
         self.served = served
         self.ended = False
         """vpcd has closed the connection, or it broke."""
@@ -150,9 +150,7 @@ class VpcdLoop:
         self._messages = VpcdMessages()
         self._held: list[Due] = []
         self._selector = selectors.DefaultSelector()
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._selector.register(connection, selectors.EVENT_READ, self._readable)
+        self.insert(connection)
 
     def watch(self, file: int, readable: Callable[[], None]) -> None:
         """Call ``readable`` whenever there is something to read at this descriptor."""
@@ -163,6 +161,24 @@ class VpcdLoop:
         self.served.off()
         self._held.clear()
         self.served = served
+
+    def pull(self) -> None:
+        """Take the card out of the reader: vpcd sees its connection closed."""
+        connection, self.connection = self.connection, None
+        self.served.off()
+        self._held.clear()
+        if connection is not None:
+            self._selector.unregister(connection)
+            connection.close()
+
+    def insert(self, connection: socket.socket) -> None:
+        """Put the card into the reader at the other end of ``connection``."""
+        self.pull()
+        self.connection = connection
+        self._messages = VpcdMessages()
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(connection, selectors.EVENT_READ, self._readable)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until ``stop()`` holds (asked after everything that happens) or vpcd is gone."""
@@ -191,11 +207,14 @@ class VpcdLoop:
             self._send(held.pop(0).message)
 
     def _readable(self) -> None:
+        connection = self.connection
+        if connection is None:
+            return  # pulled by what else was to be read in the same turn
         with contextlib.suppress(OSError):
             if _QUICKACK is not None:
-                self.connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         try:
-            data = self.connection.recv(65_536)
+            data = connection.recv(65_536)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -211,13 +230,16 @@ class VpcdLoop:
         self._send_due()
 
     def _send(self, message: bytes) -> None:
+        connection = self.connection
+        if connection is None:
+            return
         data = encode(message)
         try:
-            sent = self.connection.send(data)
+            sent = connection.send(data)
             if sent < len(data):  # longer than the socket's buffer: vpcd is reading it, so wait for that
-                self.connection.settimeout(SEND_S)
-                self.connection.sendall(data[sent:])
-                self.connection.setblocking(False)
+                connection.settimeout(SEND_S)
+                connection.sendall(data[sent:])
+                connection.setblocking(False)
         except OSError:
             self.ended = True
 

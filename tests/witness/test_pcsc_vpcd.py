@@ -28,7 +28,7 @@ from bench.iso7816.apdu import CommandApdu
 from bench.observe import Exchange, ListSink
 from bench.readers import threads as reader_threads
 from bench.readers.pcsc import DriverLimits
-from bench.rig import real
+from bench.rig import opening, quarantine
 from bench.rig.build import Rig, build_rig
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
@@ -177,7 +177,7 @@ def open_rig(model: RigModel, sink: ListSink) -> Iterator[Open]:
     for rig in opened:
         with contextlib.suppress(RigError):
             rig.close()
-    real._quarantined.clear()
+    quarantine.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -290,7 +290,7 @@ class TestOurReader:
         [
             ({"ta1": "96"}, "cannot choose a baud rate; the rate is only observed"),
             ({"clock_hz": "4000000"}, "cannot choose the card clock"),
-            ({"protocol": "T=1"}, "points over T=1 run on the software rig"),
+            ({"protocol": "T=1"}, "points over T=1 need another path"),
         ],
     )
     def test_what_does_not_apply_says_so(self, open_rig: Open, given: dict[str, str], reason: str) -> None:
@@ -382,7 +382,7 @@ class TestBroken:
     def test_a_driver_that_hangs_is_left_and_the_rig_put_in_quarantine(
         self, open_rig: Open, monkeypatch: pytest.MonkeyPatch, who: str
     ) -> None:
-        monkeypatch.setattr(real, "SERVED_LIMITS", DriverLimits(power=1.0, transmit=1.0, close=1.0))
+        monkeypatch.setattr(opening, "SERVED_LIMITS", DriverLimits(power=1.0, transmit=1.0, close=1.0))
         rig = open_rig()
         _up(rig)
         _stream(rig)
@@ -390,13 +390,13 @@ class TestBroken:
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         self._broken(rig, r"driver hangs: SCardTransmit of .* has not returned for 1 s")
-        with pytest.raises(RigError, match="in quarantine since: SCardTransmit"):
+        with pytest.raises(RigError, match="in quarantine since: driver hangs: SCardTransmit"):
             open_rig()
         limit = time.monotonic() + 5
         while reader_threads.abandoned() and time.monotonic() < limit:
             time.sleep(0.05)
         assert not reader_threads.abandoned(), "with the processes gone the driver call came back"
-        real._quarantined.clear()
+        quarantine.clear()
         self._runs_again(open_rig)
 
     def test_another_program_holds_the_card(self, open_rig: Open) -> None:
