@@ -25,7 +25,7 @@ def serial_ports(places: Places) -> tuple[list[Found], list[str]]:
     if not folder.is_dir():
         return [], ["the kernel shows no serial ports here (no /sys/class/tty)"]
     names = _by_id(places)
-    found = []
+    found: list[Found] = []
     for port in sorted(folder.iterdir()):
         with contextlib.suppress(OSError):
             found.extend(_ports(port, names, places))
@@ -42,7 +42,11 @@ def _ports(port: Path, names: dict[Path, Path], places: Places) -> Iterator[Foun
     by_id = names.get(node.resolve())
     address = str(by_id if by_id is not None else node)
     serial = _text(usb / "serial") if usb is not None else ""
-    remark = "" if by_id is not None else "it has no by-id name: its number may change when it is plugged in again"
+    remark = (
+        ""
+        if by_id is not None or usb is None
+        else "it has no by-id name: its number may change when it is plugged in again"
+    )
     if not os.access(node, os.R_OK | os.W_OK):
         remark = f"this user may not use it: join the group of {node} (dialout on Debian: usermod -aG dialout USER)"
     yield Found(

@@ -48,7 +48,7 @@ def usb_readers(places: Places) -> tuple[list[Found], list[str]]:
     folder = places.sys / DEVICES
     if not folder.is_dir():
         return [], ["the kernel shows no USB bus here (no /sys/bus/usb): a container, or a machine without USB"]
-    found = []
+    found: list[Found] = []
     for device in sorted(folder.iterdir()):
         if ":" in device.name or not (device / "descriptors").is_file():
             continue
