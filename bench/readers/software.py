@@ -13,6 +13,7 @@ from bench.iso7816.port import Answer
 from bench.iso7816.session import Side
 from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.character import CharacterReader
+from bench.readers.contract import Abilities, RateControl, StampedAt
 from bench.readers.disturbed import DisturbedWire
 
 
@@ -25,10 +26,36 @@ class SoftwareReader(CharacterReader):
         """Whether a switch tells at once that the card is gone; otherwise silence does."""
         self.on_burst: Callable[[Burst, Side], None] | None = None
         """Told of every burst when it is sent (it may begin later), and who sends it: where the line is watched."""
+        self.on_fault: Callable[[str], None] = _nobody
+        """Never told: nothing of a virtual wire breaks."""
+        self.on_card: Callable[[bool], None] = _nobody
         self._card: CardEnd | None = None
         self._wire: DisturbedWire | None = None
         self._contact = 0
         """Counts insertions, removals and power-downs: what was sent before one does not arrive after it."""
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(
+            self.level,
+            RateControl.SELECTABLE,
+            (0, 1),
+            "ABC",
+            (self.clock_hz,),
+            1,
+            0,
+            StampedAt.LINE,
+            removal=self.detects,
+        )
+
+    @property
+    def hung(self) -> str:
+        return ""
+
+    def close(self) -> bool:
+        """Power down."""
+        self.power_down()
+        return True
 
     # -- hands -------------------------------------------------------------------------------------------------------------
 
@@ -42,6 +69,7 @@ class SoftwareReader(CharacterReader):
         self._contact += 1
         self._card = card
         card.transmit = self._from_card
+        self._switched(True)
 
     def remove(self) -> CardEnd | None:
         """Take the card away: it loses power at once."""
@@ -51,10 +79,16 @@ class SoftwareReader(CharacterReader):
         if card is not None:
             card.transmit = _lost
             card.power_down(self.engine.now)
+            self._switched(False)
             if self.detects and self._done is not None:
                 self._dead = "absent"
                 self._finish(Answer(b"", self.engine.now, self.engine.now, error="absent"))
         return card
+
+    def _switched(self, here: bool) -> None:
+        """The switch tells, where there is one and somebody listens."""
+        if self.detects and self.on_card is not _nobody:
+            self.engine.at(self.engine.now, lambda: self.on_card(here))
 
     # -- the wire ------------------------------------------------------------------------------------------------------------
 
@@ -101,6 +135,10 @@ class SoftwareReader(CharacterReader):
 
     def _noticed(self) -> str:
         return "absent" if self.detects and self._card is None else ""
+
+
+def _nobody(_told: object) -> None:
+    pass
 
 
 def _lost(_burst: Burst) -> None:
