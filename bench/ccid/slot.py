@@ -46,8 +46,6 @@ class Slot(Protocol):
 
     on_card: Callable[[bool], None]
     """Set by the firmware; called when a card came (True) or went."""
-    on_extension: Callable[[int], None]
-    """Set by the firmware; called when the card asked for time: by what its waiting time is multiplied."""
 
     @property
     def present(self) -> bool:
