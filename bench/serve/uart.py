@@ -1,0 +1,300 @@
+"""A card behind a UART: the bytes a serial port carries, and the bursts of a card's contacts.
+
+The port belongs to whoever is served (the terminal). TxD and RxD share the card's one I/O wire, so what the terminal sends comes back to it; reset
+and supply are lines of the port. The terminal's baud rate and parity are its own business: where they are not the card's, both hear what sampling the
+other's edges gives (`bench.iso7816.disturbance`). A UART neither sees nor gives the error signal of T=0 (ISO/IEC 7816-3:2006, 7.3): a card that
+refused a character waits for a repetition that does not come.
+
+Left out: parity and framing errors are not reported to the terminal with the character (RFC 2217 and ptys have no place for them).
+
+Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
+"""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Final
+
+from bench.engine import VirtualEngine
+from bench.iso7816.atr_values import Convention
+from bench.iso7816.disturbance import Disturbance, End, Fault, carry
+from bench.iso7816.edges import swap
+from bench.iso7816.line import CHARACTER_END_ETU, Burst, CardEnd
+from bench.serve.slaved import SlavedEngine
+
+INITIAL_BAUD: Final = 9600
+_PARITY_CELL: Final = 1 << 9
+"""Of the twelve etu of a character: start, eight data bits, parity, guard time."""
+
+
+class Parity(StrEnum):
+    """What the terminal's UART puts after the data bits; as pyserial names them."""
+
+    NONE = "N"
+    EVEN = "E"
+    ODD = "O"
+    MARK = "M"
+    SPACE = "S"
+
+
+@dataclass(frozen=True, slots=True)
+class UartSettings:
+    """How the terminal's port is set."""
+
+    baud: int = INITIAL_BAUD
+    parity: Parity | None = Parity.EVEN
+    """None: the port cannot carry any (a pty), so that it is always the card's."""
+    stop_bits: int = 2
+
+    @property
+    def character_bits(self) -> int:
+        """From one leading edge to the next, in bits."""
+        return 9 + (self.parity is not Parity.NONE) + self.stop_bits
+
+
+class Pacing(Enum):
+    """What time it is on the line."""
+
+    AT_ONCE = "at once"
+    """Characters take no time of the wall: the engine runs ahead by what they take on the line."""
+    LINE = "line"
+    """Characters leave when a line at the card's rate would have brought them."""
+    WIRED = "wired"
+    """There is a real line: characters have been on it when they come in, and go out when they are to begin."""
+
+
+@dataclass(slots=True)
+class _Out:
+    """What the terminal is to read."""
+
+    data: bytes
+    due: int
+    """When the first of it may go, and how much later each following one."""
+    pitch: int
+    etu: int
+
+
+class ServedUart:
+    """One card behind one serial port, in the world's time. ``received`` and ``lines`` come from the port; ``due`` is what it gets."""
+
+    def __init__(
+        self, end: CardEnd, engine: VirtualEngine, clock_hz: int, pacing: Pacing = Pacing.AT_ONCE, *, echo: bool = True
+    ) -> None:
+        self.end = end
+        self.engine = engine
+        self.clock_hz = clock_hz
+        self.pacing = pacing
+        self.echo = echo
+        self.settings = UartSettings()
+        self.convention = Convention.DIRECT
+        """The card's, as its last answer to reset began."""
+        self.present = True
+        self.slaved = SlavedEngine(engine)
+        self._power = False
+        self._rst = False
+        self._powered = False
+        """The card has been given power and RST since it is there."""
+        self._epoch = 0
+        """Counts resets and removals: what was on the line before one does not arrive after it."""
+        self._silent = True
+        """The card has not begun its answer to reset."""
+        self._free = 0
+        """When the terminal's UART has sent what it was given."""
+        self._busy_until = 0
+        self._deaf = 0
+        """Until when the card is inside a character."""
+        self._still = Disturbance(0)
+        self._out: deque[_Out] = deque()
+        end.transmit = self._from_card
+
+    # -- the port's lines ------------------------------------------------------------------------------------------------------
+
+    def lines(self, *, power: bool, rst: bool) -> None:
+        """VCC, and RST: True is high, the card runs."""
+        now = self.slaved.follow()
+        if power == self._power and rst == self._rst:
+            return
+        running = self._power and self._rst
+        self._power, self._rst = power, rst
+        if not power:
+            self._off()
+        elif rst and not running and self.present:
+            self._reset(now)
+        elif not rst:
+            self._cut()
+
+    def reset(self) -> None:
+        """RST falls and rises, on a card that has power."""
+        now = self.slaved.follow()
+        if self._power and self._rst and self.present:
+            self._reset(now)
+
+    def pull(self) -> None:
+        """Take the card away."""
+        self.slaved.follow()
+        self.present = False
+        self._off()
+
+    def insert(self) -> None:
+        """Put it back: it answers to the next reset."""
+        self.present = True
+
+    def off(self) -> None:
+        """Nobody is served any more."""
+        self._power = self._rst = False
+        self._off()
+
+    def _reset(self, now: int) -> None:
+        self._cut()
+        if self._powered:
+            self.end.reset(now)
+        else:
+            self._powered = True
+            self.end.power_up(now, self.clock_hz)
+        self._run_ahead()
+
+    def _off(self) -> None:
+        self._cut()
+        if self._powered:
+            self._powered = False
+            self.end.power_down(self.engine.now)
+
+    def _cut(self) -> None:
+        self._epoch += 1
+        self._silent = True
+        self._out.clear()
+        self._free = self._busy_until = self._deaf = self.engine.now
+
+    # -- from the terminal -----------------------------------------------------------------------------------------------------
+
+    @property
+    def etu(self) -> int:
+        """The terminal's."""
+        return max(1, round(self.engine.timebase.hz / self.settings.baud))
+
+    def received(self, data: bytes) -> None:
+        """The terminal has written."""
+        now = self.slaved.follow()
+        etu = self.etu
+        pitch = self.settings.character_bits * etu
+        wired = self.pacing is Pacing.WIRED
+        start = now - pitch * len(data) if wired else max(now, self._free)
+        self._free = start + pitch * len(data)
+        if self.echo:
+            self._out.append(_Out(data, start + CHARACTER_END_ETU * etu, pitch, etu))
+        inverse = self.convention is Convention.INVERSE
+        burst = Burst(bytes(map(swap, data)) if inverse else data, start, pitch, etu)
+        self._busy_until = max(self._busy_until, burst.taken)
+        if self._powered and self._rst:
+            self._to_card(burst, data)
+        self._run_ahead()
+
+    def _to_card(self, burst: Burst, written: bytes) -> None:
+        end, epoch = self.end, self._epoch
+        receiver = End(end.etu, self.engine.timebase.cycles(1, self.clock_hz))
+        faults = self._parity_faults(written)
+        if not faults and self._deaf <= burst.start and receiver.bears(End(burst.etu), 0):
+            self.engine.at(burst.taken, lambda: end.receive(burst) if epoch == self._epoch else None)
+            return
+        delivery = carry(
+            burst, faults, End(burst.etu), receiver, signals=False, disturbance=self._still, deaf_until=self._deaf
+        )
+        self._deaf = delivery.deaf_until
+        self._busy_until = max(self._busy_until, delivery.ended)
+        for piece, damaged in delivery.pieces(burst.pitch, receiver.etu):
+            self._arrive_at(delivery.ended, piece, damaged)
+
+    def _arrive_at(self, time: int, burst: Burst, damaged: Collection[int]) -> None:
+        epoch = self._epoch
+        self.engine.at(time, lambda: self.end.receive(burst, damaged) if epoch == self._epoch else None)
+
+    def _parity_faults(self, written: bytes) -> dict[int, Fault]:
+        """The characters whose ninth bit is not what the card expects there."""
+        parity = self.settings.parity
+        right = Parity.EVEN if self.convention is Convention.DIRECT else Parity.ODD
+        if parity is None or parity is right:
+            return {}
+        odd = right is Parity.ODD
+        flipped = Fault(flips=_PARITY_CELL)
+        return {
+            index: flipped
+            for index, value in enumerate(written)
+            if _ninth_bit(value, parity) != (value.bit_count() & 1) ^ odd
+        }
+
+    # -- from the card ---------------------------------------------------------------------------------------------------------
+
+    def _from_card(self, burst: Burst) -> None:
+        if not (self._power and self._rst and self.present):
+            return
+        if self._silent:
+            self._silent = False
+            inverse = burst.data[:1] == bytes((Convention.INVERSE,))
+            self.convention = Convention.INVERSE if inverse else Convention.DIRECT
+        self._busy_until = max(self._busy_until, burst.taken)
+        before = 0 if self.pacing is Pacing.WIRED else CHARACTER_END_ETU * burst.etu
+        sender = End(burst.etu, self.engine.timebase.cycles(1, self.clock_hz))
+        if self.pacing is Pacing.WIRED or End(self.etu).bears(sender, 0):
+            data = bytes(map(swap, burst.data)) if self.convention is Convention.INVERSE else burst.data
+            self._out.append(_Out(data, burst.start + before, burst.pitch, burst.etu))
+            return
+        delivery = carry(burst, {}, sender, End(self.etu), signals=False, disturbance=self._still)
+        for heard in delivery.heard:
+            value = swap(heard.value) if self.convention is Convention.INVERSE else heard.value
+            due = heard.start + CHARACTER_END_ETU * self.etu
+            self._out.append(_Out(bytes((value,)), due, burst.pitch, burst.etu))
+
+    # -- time ------------------------------------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Let the card live up to now."""
+        self.slaved.follow()
+        self._run_ahead()
+
+    def due(self) -> list[tuple[bytes, int]]:
+        """What goes to the terminal now: data, and the etu at which it is sent."""
+        out: list[tuple[bytes, int]] = []
+        queue = self._out
+        wall = self.engine.now if self.pacing is Pacing.AT_ONCE else self.slaved.wall
+        while queue:
+            first = queue[0]
+            ready = len(first.data)
+            if self.pacing is Pacing.LINE:
+                ready = min(ready, (wall - first.due) // first.pitch + 1)
+            elif self.pacing is Pacing.WIRED and first.due > wall:
+                ready = 0
+            if ready <= 0:
+                break
+            out.append((first.data[:ready], first.etu))
+            if ready < len(first.data):
+                first.data = first.data[ready:]
+                first.due += ready * first.pitch
+                break
+            queue.popleft()
+        return out
+
+    def sleep(self, longest: float) -> float:
+        """Seconds until there is something to do again, at most ``longest``."""
+        sleep = self.slaved.sleep(longest)
+        if self._out and self.pacing is not Pacing.AT_ONCE:
+            sleep = min(sleep, self.slaved.seconds_until(self._out[0].due))
+        return 0.0 if self._out and self.pacing is Pacing.AT_ONCE else sleep
+
+    def _run_ahead(self) -> None:
+        """At once: all that is on the line has been, as far as it is known."""
+        while self.pacing is Pacing.AT_ONCE and self._busy_until > self.engine.now:
+            self.slaved.leap(self._busy_until - self.engine.now)
+
+
+def _ninth_bit(value: int, parity: Parity) -> int:
+    """What follows the data bits on the line: a parity bit, or the first stop bit."""
+    match parity:
+        case Parity.EVEN:
+            return value.bit_count() & 1
+        case Parity.ODD:
+            return value.bit_count() & 1 ^ 1
+        case Parity.SPACE:
+            return 0
+        case _:
+            return 1
