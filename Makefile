@@ -24,6 +24,9 @@ PINS := pyproject.toml constraints.txt
 PCSC_PACKAGES := gcc python3-dev libpcsclite-dev pcscd vsmartcard-vpcd
 # Software from outside that the tests meet (tests/witness).
 WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli ser2net
+# The guest with a real USB and PPP stack (tests/guest); its kernel is fetched, not installed.
+GUEST_PACKAGES := qemu-system-x86 busybox-static ppp libccid
+GUEST_SOURCES := scripts/guest-fetch.sh scripts/guest-pack.py tests/guest/init.sh
 
 # The software rig runs on every core; a real rig has one reader, and one worker for it.
 JOBS ?= $(if $(RIG),,$(shell nproc 2>/dev/null || echo 2))
@@ -93,8 +96,14 @@ setup-pcsc: $(VENV)/.stamp-pcsc ## install what a PC/SC rig needs: system packag
 .PHONY: setup-test
 # Where packages cannot be installed (not root, not Debian), pyscard may not build: the PC/SC path is then left out.
 setup-test: $(VENV)/.stamp-dev ## install everything `make test` needs
-	@scripts/install-system.sh $(PCSC_PACKAGES) $(WITNESS_PACKAGES)
+	@scripts/install-system.sh $(PCSC_PACKAGES) $(WITNESS_PACKAGES) $(GUEST_PACKAGES)
+	@$(MAKE) .guest/.stamp
 	@$(MAKE) $(VENV)/.stamp-pcsc || { test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null; }
+
+# Where no kernel can be had there is no stamp, and it is tried again next time.
+.guest/.stamp: $(GUEST_SOURCES) | $(BIN)/python
+	@scripts/guest-fetch.sh $(BIN)/python .guest
+	@test ! -e .guest/vmlinux || touch $@
 
 .PHONY: constraints
 constraints: ## renew constraints.txt with the newest versions that resolve
@@ -103,7 +112,7 @@ constraints: ## renew constraints.txt with the newest versions that resolve
 
 .PHONY: clean
 clean: ## remove the environment and all caches (results stay)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .guest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
