@@ -13,6 +13,7 @@ from bench.rig.guard import UNLIMITED, Guard
 from bench.rig.hands import Hands, NoHands
 from bench.rig.model import ReaderKind, RigModel
 from bench.rig.software import PLAIN, SoftwareChain
+from bench.rig.software_hands import SoftwareHands
 
 
 class Tap:
@@ -50,6 +51,8 @@ class Rig:
         self.tap = tap
         self.hands: Hands = NoHands()
         """Who moves the cards."""
+        self.away = False
+        """Hands have a card: that it (or its reader) is gone is no fault."""
         self.guard: Guard | None = None
         """What may be done to a card that is not the bench's own; None where it is."""
         self.again: Callable[[Given], Rig] | None = None
@@ -114,5 +117,6 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
         declares["stack"] = ("channel",)
         declares["channels"] = profile.channels
     rig = Rig(engine, host, uplink, declares, given, chain, tap)
+    rig.hands = SoftwareHands(engine, chain, given.clock_hz)
     rig.again = lambda other: _software(model, other, NullSink(), seed)
     return rig

@@ -91,12 +91,12 @@ def take_inventory(places: Places | None = None, limit_s: float = LIMIT_S) -> In
     from bench.rig.inventory_usb import usb_readers
 
     where = places if places is not None else Places()
-    usb = _asked(Interface.USB, lambda: usb_readers(where), limit_s)
+    usb = asked(Interface.USB, lambda: usb_readers(where), limit_s)
     listers: tuple[tuple[Interface, Lister], ...] = (
         (Interface.PCSC, lambda: pcsc_readers(usb.found)),
         (Interface.SERIAL, lambda: serial_ports(where)),
     )
-    parts = [usb, *(_asked(interface, lister, limit_s) for interface, lister in listers)]
+    parts = [usb, *(asked(interface, lister, limit_s) for interface, lister in listers)]
     order = list(Interface)
     found = sorted(
         (each for part in parts for each in part.found), key=lambda each: (order.index(each.interface), each.address)
@@ -105,7 +105,7 @@ def take_inventory(places: Places | None = None, limit_s: float = LIMIT_S) -> In
     return Inventory(tuple(_told_apart(found)), tuple(remarks))
 
 
-def _asked(interface: Interface, lister: Lister, limit_s: float) -> Inventory:
+def asked(interface: Interface, lister: Lister, limit_s: float) -> Inventory:
     """Ask in a thread, for drivers may not return; a thread that does not is left behind and ends with the process."""
     answers: list[Inventory] = []
 

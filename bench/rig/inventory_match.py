@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from bench.rig.inventory import Found, Interface, Places
+from bench.rig.inventory import LIMIT_S, Found, Interface, Places, asked
 from bench.rig.model import ReaderKind, ReaderModel
 
 
@@ -36,24 +36,24 @@ def reader_key(reader: ReaderModel, places: Places | None = None) -> str:
     """The identity of a rig's reader: the attached device's, which is the same over every interface; else its address. Asks the drivers once."""
     where = places if places is not None else Places()
     address = reader.name or reader.device or reader.port or ""
-    found = match(reader, _attached(reader.kind, where))
+    interface = Interface(str(reader.kind)) if reader.kind is not ReaderKind.SOFTWARE else None
+    there = () if interface is None else asked(interface, lambda: (_attached(interface, where), ()), LIMIT_S).found
+    found = match(reader, there)
     return found.key if found is not None else f"{reader.kind}:{reader.serial or address}"
 
 
-def _attached(kind: ReaderKind, places: Places) -> Sequence[Found]:
+def _attached(interface: Interface, places: Places) -> Sequence[Found]:
     from bench.rig.inventory_pcsc import pcsc_readers
     from bench.rig.inventory_serial import serial_ports
     from bench.rig.inventory_usb import usb_readers
 
-    match kind:
-        case ReaderKind.PCSC:
+    match interface:
+        case Interface.PCSC:
             return pcsc_readers(usb_readers(places)[0])[0]
-        case ReaderKind.USB:
+        case Interface.USB:
             return usb_readers(places)[0]
-        case ReaderKind.SERIAL:
+        case Interface.SERIAL:
             return serial_ports(places)[0]
-        case ReaderKind.SOFTWARE:
-            return ()
 
 
 def _same_device(device: str, found: Found) -> bool:

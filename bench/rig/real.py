@@ -8,6 +8,7 @@ from bench.host.platform import Host, HostSettings
 from bench.iso7816.port import TerminalPort
 from bench.observe import Sink
 from bench.readers.contract import Abilities, Reader
+from bench.readers.faults import Fault, fault_of
 from bench.readers.wrappers import Recorded
 from bench.rig import quarantine
 from bench.rig.build import Rig, Tap, poll_plan
@@ -15,6 +16,7 @@ from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard, Guarded
 from bench.rig.hands import Hands, Move, OrderedHands, hands_of
+from bench.rig.inventory_match import reader_key
 from bench.rig.locks import ReaderLock
 from bench.rig.model import RigModel
 from bench.rig.opening import declared, open_reader, refusal, wish
@@ -73,11 +75,14 @@ class _Making:
         self.lock: ReaderLock | None = None
         self.engine: MonotonicEngine | None = None
         self.reader: Reader | None = None
+        self.rig: RealRig | None = None
         self.broke = ""
         """The first thing that broke, of what no card can be blamed for."""
 
     def fault(self, text: str) -> None:
-        """What broke while the rig was in use."""
+        """What broke while the rig was in use. A card that hands have taken away is no fault."""
+        if self.rig is not None and self.rig.away and fault_of(text) in (Fault.ABSENT, Fault.READER):
+            return
         if not self.broke:
             self.broke = text
             quarantine.broke(self.model.name, text)
@@ -116,7 +121,7 @@ def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
             making.served = served_reader()
             making.served.fresh(ServeOrder(given.texts(), paced=given.card_time.ns > 0), model)
         else:
-            making.lock = ReaderLock(reader_key(model)).acquire()
+            making.lock = ReaderLock(reader_key(model.reader)).acquire()
         making.engine = engine = MonotonicEngine(model.timebase(given)).start()
         making.reader = reader = open_reader(model, given, engine, making.served)
         reader.on_fault = making.fault
@@ -129,12 +134,6 @@ def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
         raise
 
 
-def reader_key(model: RigModel) -> str:
-    """What the reader is locked under: its serial number where the rig file has it, else its address."""
-    reader = model.reader
-    return f"{reader.kind}:{reader.serial or reader.name or reader.port or reader.device}"
-
-
 def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given, sink: Sink) -> RealRig:
     model = making.model
     tap, uplink = Tap(sink), InProcessUplink()
@@ -143,13 +142,14 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     port: TerminalPort = reader
     guard: Guard | None = None
     if making.served is None:
-        guard = Guard(model, reader_key(model))
+        guard = Guard(model, reader_key(model.reader))
         port = Guarded(reader, engine, guard, engine.fail)
     host = engine.call(lambda: Host(engine, Recorded(port, 1, tap), uplink, settings, tap, hop=hop))
     hands = _hands(making.served, model, given)
     declares = _declares(reader.abilities, hands, model, given, hop)
     rig = RealRig(engine, host, uplink, declares, given, tap, reader, making.let_go)
     rig.served, rig.hands, rig.guard = making.served, hands, guard
+    making.rig = rig
     return rig
 
 
@@ -170,7 +170,7 @@ def _declares(abilities: Abilities, hands: Hands, model: RigModel, given: Given,
         if given.cards != len(model.cards):
             raise RigNotAble(f"the rig has {len(model.cards)} cards, the point asks for {given.cards}")
         declares |= {"protocol": tuple(f"T={number}" for number in abilities.protocols)}
-        declares |= Guard(model, reader_key(model)).declares()
+        declares |= Guard(model, reader_key(model.reader)).declares()
     else:
         profile = profile_named(given.profile, given, 1)
         offered = (0, 1) if given.offers == "both" else (int((given.offers or given.protocol)[-1]),)

@@ -1,17 +1,14 @@
 """The chain: numbering, coming and going."""
 
-from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from bench.observe import LinkChange, Observation
-from bench.rig.build import Rig
-from bench.rig.software import SoftwareChain
+from bench.rig.hands import Move
 from bench.scenario.context import StepContext
-from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import Watch, milliseconds, wait
+from bench.scenario.steps.hands import Change, able_hands, change
+from bench.scenario.steps.support import milliseconds, wait
 from bench.scenario.units import Count, Duration, Span
 
 
@@ -78,8 +75,8 @@ class RemoveCard(Step):
     within: Annotated[Duration, Field(description="how long it may take until both sides know")] = Span(30 * 10**9)
 
     def run(self, context: StepContext) -> None:
-        chain = _hands(context.rig, self.card)
-        _change(context, self.card, False, self.within, lambda: chain.remove(self.card))
+        hands = able_hands(context, Move.PULL, self.card)
+        change(context, self, Change(self.card, False, self.within, lambda: hands.pull(self.card)))
         missing = context.engine.call(lambda: sorted(context.rig.host.cards))
         wait(context, lambda: all(number < self.card for number in context.rig.host.cards), self.within)
         left = context.engine.call(lambda: sorted(context.rig.host.cards))
@@ -104,44 +101,5 @@ class InsertCard(Step):
     within: Annotated[Duration, Field(description="how long it may take until both sides know")] = Span(30 * 10**9)
 
     def run(self, context: StepContext) -> None:
-        chain = _hands(context.rig, self.card)
-        _change(context, self.card, True, self.within, lambda: chain.insert(self.card))
-
-
-def _hands(rig: Rig, card: int) -> SoftwareChain:
-    if rig.chain is None:
-        raise NotApplicable("nobody and nothing here can move a card")
-    if card > len(rig.chain.places):
-        raise NotApplicable(f"the chain has {len(rig.chain.places)} cards, not {card}")
-    return rig.chain
-
-
-def _change(context: StepContext, card: int, up: bool, within: Span, act: Callable[[], object]) -> None:
-    """Make the change, and measure when each side of the hop noticed, and by the how manyth poll (or look for a card) the terminal side did."""
-    chain = context.rig.chain
-    assert chain is not None
-    cutter = chain.places[card - 1].cutter
-    polls: dict[str, int] = {}
-
-    def wanted(observation: Observation) -> bool:
-        if not (isinstance(observation, LinkChange) and observation.hop == card and observation.up is up):
-            return False
-        polls.setdefault(observation.side, cutter.looks if up else cutter.attempts)
-        return True
-
-    with Watch(context, wanted) as watch:
-        begun = context.engine.now
-        before = context.engine.call(lambda: cutter.looks if up else cutter.attempts)
-        context.engine.call(act)
-        wait(
-            context,
-            lambda: {seen.side for seen in watch.seen if isinstance(seen, LinkChange)} >= {"terminal", "card"},
-            within,
-        )
-    known = {seen.side: seen for seen in watch.seen if isinstance(seen, LinkChange)}
-    for side in ("terminal", "card"):
-        change = known.get(side)
-        if change is None:
-            context.fail(f"the {side} side of hop {card} did not notice within {within}")
-        context.measured("noticed_time", milliseconds(context, change.time_ticks - begun), detail=side)
-        context.measured("noticed", polls[side] - before, detail=side)
+        hands = able_hands(context, Move.INSERT, self.card)
+        change(context, self, Change(self.card, True, self.within, lambda: hands.insert(self.card)))
