@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -164,6 +165,17 @@ def _never() -> bool:
     return False
 
 
+class _Waiter:
+    """One who waits, and whether that is over."""
+
+    __slots__ = ("done", "error", "held")
+
+    def __init__(self, done: Callable[[], bool]) -> None:
+        self.done = done
+        self.held = False
+        self.error: BaseException | None = None
+
+
 class EngineStoppedError(RuntimeError):
     """The monotonic engine does not run (any more): nothing can happen in it."""
 
@@ -177,9 +189,11 @@ LOOK_AGAIN_S = 0.25
 class MonotonicEngine:
     """The monotonic clock: the heap runs in an asyncio loop in a thread, from ``start`` to ``stop``.
 
-    One lock serialises everything: events hold it, and so does the predicate of ``wait``, which runs in its caller's thread. Within either,
-    ``call`` runs its function at once. A driver's thread hands results in with ``post``. An exception in an event stops nothing: the first one is
-    kept and raised by the next ``wait`` (``failure`` tells of it where nobody waits).
+    One lock serialises everything: events hold it, what ``call`` is given is run under it in its caller's thread, and so are the predicates of
+    ``wait``, in whichever thread an event has just ended. Within any of these ``call`` runs its function at once. A driver's thread hands its
+    result in with ``hand_in`` and runs that event itself: each change of threads costs as much as a whole exchange. Where events touch what belongs
+    to the loop (sockets), ``loop_bound`` is set, and all of them run in its thread. An exception in an event stops nothing: the first one is kept
+    and raised by the next ``wait`` (``failure`` tells of it where nobody waits).
     """
 
     def __init__(self, timebase: Timebase) -> None:
@@ -190,8 +204,13 @@ class MonotonicEngine:
         self._order = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._changed = threading.Condition()
-        self._looking: int | None = None
-        """The thread whose predicate is being asked, under the lock."""
+        self._inside: int | None = None
+        """The thread that runs an event or asks a predicate, under the lock."""
+        self._waiters: list[_Waiter] = []
+        self._posted: deque[Action] = deque()
+        """What was posted and has not run yet; a call does not overtake it."""
+        self.loop_bound = False
+        """Whether events may run in the loop's thread alone, because they touch what lives in the loop."""
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._stopped = False
@@ -242,11 +261,24 @@ class MonotonicEngine:
 
     def post(self, action: Action) -> None:
         """Run ``action`` as an event as soon as may be; any thread may, at any time. What comes after ``stop`` is dropped: nobody is left to tell."""
-        self._soon(self._event, action)
+        self._posted.append(action)
+        self._soon(self._take_post)
+
+    def _take_post(self) -> None:
+        self._event(self._posted.popleft())
 
     def enter(self, action: Action) -> None:
         """Run ``action`` as an event at once. In the loop's thread only: for what the loop itself calls, such as a socket that became readable."""
         self._event(action)
+
+    def hand_in(self, action: Action) -> None:
+        """Run ``action`` as an event at once, in the calling thread, which is a driver's whose call has come back. After ``stop`` it is dropped."""
+        if self.loop_bound:
+            self.post(action)
+            return
+        with self._changed:
+            if not self._stopped:
+                self._event(action)
 
     def fail(self, error: BaseException) -> None:
         """What the engine drives has broken: whoever waits, now or next, gets ``error``; of several the first."""
@@ -263,8 +295,27 @@ class MonotonicEngine:
 
     def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` as an event and give its result, or raise what it raises. Raises EngineStoppedError where no event runs any more."""
-        if threading.current_thread() is self._thread or self._looking == threading.get_ident():
+        if threading.current_thread() is self._thread or self._inside == threading.get_ident():
             return function()
+        in_turn = self.loop_bound or self._posted
+        return self._call_through_loop(function) if in_turn else self._call_here(function)
+
+    def _call_here(self, function: Callable[[], T]) -> T:
+        if not self._changed.acquire(timeout=BUSY_LIMIT_S):
+            raise EngineStoppedError(f"an event did not come to an end within {BUSY_LIMIT_S} s")
+        try:
+            if self._stopped or not self._thread.is_alive():
+                raise EngineStoppedError("the engine does not run: start it first, and call nothing after its end")
+            self._inside = threading.get_ident()
+            try:
+                return function()
+            finally:
+                self._inside = None
+                self._tell_waiters()
+        finally:
+            self._changed.release()
+
+    def _call_through_loop(self, function: Callable[[], T]) -> T:
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
@@ -288,27 +339,54 @@ class MonotonicEngine:
                 raise EngineStoppedError(f"an event did not come to an end within {BUSY_LIMIT_S} s")
 
     def wait(self, done: Callable[[], bool], timeout: int) -> bool:
-        me = threading.get_ident()
-        if threading.current_thread() is self._thread or self._looking == me:
+        if threading.current_thread() is self._thread or self._inside == threading.get_ident():
             raise InsideEventError("waiting inside an event would stop the loop that must bring the answer")
         end = time.monotonic() + timeout / self.timebase.hz
+        waiter = _Waiter(done)
         with self._changed:
-            while True:
-                if self._failure is not None:
-                    failure, self._failure = self._failure, None
-                    raise failure
-                self._looking = me
-                try:
-                    if done():
+            self._waiters.append(waiter)
+            try:
+                while True:
+                    if self._failure is not None:
+                        failure, self._failure = self._failure, None
+                        raise failure
+                    if self._asked(waiter):
                         return True
-                finally:
-                    self._looking = None
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                if not self._thread.is_alive():
-                    raise EngineStoppedError("the engine does not run: what is waited for cannot happen")
-                self._changed.wait(min(left, LOOK_AGAIN_S))
+                    left = end - time.monotonic()
+                    if left <= 0:
+                        return False
+                    if not self._thread.is_alive():
+                        raise EngineStoppedError("the engine does not run: what is waited for cannot happen")
+                    self._changed.wait(min(left, LOOK_AGAIN_S))
+            finally:
+                self._waiters.remove(waiter)
+
+    def _asked(self, waiter: "_Waiter") -> bool:
+        """Ask a predicate, under the lock, unless it has held already. Raises what it raised, here or after an event."""
+        if not waiter.held:
+            self._ask(waiter)
+        if waiter.error is not None:
+            raise waiter.error
+        return waiter.held
+
+    def _ask(self, waiter: "_Waiter") -> None:
+        outer, self._inside = self._inside, threading.get_ident()
+        try:
+            waiter.held = bool(waiter.done())
+        except BaseException as error:
+            waiter.held, waiter.error = True, error
+        finally:
+            self._inside = outer
+
+    def _tell_waiters(self) -> None:
+        """After an event: wake those who need wait no longer. To wake everyone after each would cost a change of threads a time."""
+        wake = self._failure is not None
+        for waiter in self._waiters:
+            if not waiter.held:
+                self._ask(waiter)
+                wake = wake or waiter.held
+        if wake:
+            self._changed.notify_all()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -347,9 +425,12 @@ class MonotonicEngine:
 
     def _event(self, action: Action) -> None:
         with self._changed:
+            outer, self._inside = self._inside, threading.get_ident()
             try:
                 action()
             except BaseException as error:
                 if self._failure is None:
                     self._failure = error
-            self._changed.notify_all()
+            finally:
+                self._inside = outer
+            self._tell_waiters()

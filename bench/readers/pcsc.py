@@ -8,6 +8,7 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -188,19 +189,21 @@ class PcscReader:
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         epoch = self._epoch
-        begun = self.engine.now
+        engine = self.engine
+        begun_ns = time.monotonic_ns()
 
         def carried(result: Transmitted) -> None:
             if epoch == self._epoch:
-                engine = self.engine
                 done(Answer(result.response, engine.tick_of(result.start_ns), engine.tick_of(result.end_ns)))
 
         def failed(error: Exception) -> None:
             if epoch == self._epoch:
                 text = self._explain(error, powering=False)
-                done(Answer(b"", begun, self.engine.now, error=text))
+                done(Answer(b"", engine.tick_of(begun_ns), engine.now, error=text))
 
-        what = f"SCardTransmit of {command[:5].hex(' ').upper()} at {self.name!r}"
+        def what() -> str:
+            return f"SCardTransmit of {command[:5].hex(' ').upper()} at {self.name!r}"
+
         self._thread.submit(what, lambda: self._carry(command), carried, failed, _ns(self.limits.transmit))
 
     def close(self) -> bool:

@@ -51,9 +51,9 @@ class ReaderState:
     """False: pcscd does not know this reader (any more), or it does not work."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transmitted:
-    """A response, and readings of ``time.monotonic_ns`` right before and right after the driver call."""
+    """A response, and readings of ``time.monotonic_ns`` right before and right after the driver call. (One an exchange: not frozen, which costs.)"""
 
     response: bytes
     start_ns: int

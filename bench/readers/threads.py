@@ -1,4 +1,5 @@
-"""One thread for a reader whose driver blocks. Calls go in as jobs, one after the other; results come back as events of the monotonic engine.
+"""One thread for a reader whose driver blocks. Calls go in as jobs, one after the other; each result is handed in to the monotonic engine as an
+event, which runs in this thread where the engine allows it: what that event submits is then taken up without a change of threads.
 
 A call that overruns its time is abandoned: its thread is left to itself, the reader is of no use any more, and everyone who waits for it is told the
 cause. A process with abandoned threads should end with ``os._exit`` (``abandoned`` tells): the driver may hold whatever it likes for ever.
@@ -38,32 +39,46 @@ class DriverHungError(Exception):
 
 
 class _Job(Generic[T]):
-    __slots__ = ("begun_ns", "done", "ended", "failed", "limit_ns", "what", "work")
+    __slots__ = ("_what", "begun_ns", "done", "ended", "error", "failed", "limit_ns", "result", "work")
 
     def __init__(
         self,
-        what: str,
+        what: str | Callable[[], str],
         work: Callable[[], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
         limit_ns: int,
     ) -> None:
-        self.what = what
+        self._what = what
         self.work = work
         self.done = done
         self.failed = failed
         self.limit_ns = limit_ns
         self.begun_ns = 0
         self.ended = False
+        self.result: T | None = None
+        self.error: Exception | None = None
 
-    def run(self) -> Callable[[], None]:
-        """Do the work, in the driver's thread; gives what is to be told."""
+    @property
+    def what(self) -> str:
+        """The call, for people: put into words only where somebody reads them."""
+        return self._what if isinstance(self._what, str) else self._what()
+
+    def run(self) -> None:
+        """Do the work, in the driver's thread."""
+        self.begun_ns = time.monotonic_ns()
         try:
-            result = self.work()
+            self.result = self.work()
         except Exception as error:
-            failure = error
-            return lambda: self.failed(failure)
-        return lambda: self.done(result)
+            self.error = error
+        self.ended = True
+
+    def tell(self) -> None:
+        """Tell what came of it, in an event."""
+        if self.error is not None:
+            self.failed(self.error)
+        else:
+            self.done(self.result)  # type: ignore[arg-type]
 
 
 class DriverThread:
@@ -84,7 +99,7 @@ class DriverThread:
 
     def submit(
         self,
-        what: str,
+        what: str | Callable[[], str],
         work: Callable[[], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
@@ -117,19 +132,16 @@ class DriverThread:
 
     def _main(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.begun_ns = time.monotonic_ns()
-            tell = job.run()
-            job.ended = True
+            job.run()
             if self.hung:
                 break
-            self.engine.post(lambda job=job, tell=tell: self._returned(job, tell))  # type: ignore[misc]
+            self.engine.hand_in(self._returned)
         returned(self)
 
-    def _returned(self, job: _Job[object], tell: Callable[[], None]) -> None:
-        if self.hung:
-            return
-        self._waiting.remove(job)
-        tell()
+    def _returned(self) -> None:
+        """The first of those that wait has returned."""
+        if not self.hung:
+            self._waiting.popleft().tell()
 
     def _look(self) -> None:
         """The watch on the call under way: one timer, set again while there is something to watch."""

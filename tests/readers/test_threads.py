@@ -51,7 +51,9 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_calls_are_made_in_their_order_and_results_come_as_events(reader: Reader) -> None:
+@pytest.mark.parametrize("bound", [False, True])
+def test_calls_are_made_in_their_order_and_results_come_as_events(reader: Reader, bound: bool) -> None:
+    reader.engine.loop_bound = bound
     where: list[str] = []
 
     def tell(result: object) -> None:
@@ -64,7 +66,7 @@ def test_calls_are_made_in_their_order_and_results_come_as_events(reader: Reader
         )
     reader.wait(20)
     assert reader.told == list(range(20))
-    assert set(where) == {"engine"}
+    assert set(where) == {"engine" if bound else "reader test reader"}
 
 
 def test_calls_run_in_a_thread_of_their_own(reader: Reader) -> None:
