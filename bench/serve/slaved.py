@@ -63,6 +63,15 @@ class SlavedEngine:
             self._origin -= engine.timebase.to_ns(gained)
         return engine.now
 
+    def reach(self, done: Callable[[], bool], most: int, *, keep: bool) -> bool:
+        """Run ahead until ``done()`` holds, by at most ``most`` ticks; tells whether it holds. ``keep``: what was gained is kept, as in ``leap``."""
+        engine = self.engine
+        reached = engine.wait(done, most)
+        gained = engine.now - self.wall
+        if keep and gained > 0:
+            self._origin -= engine.timebase.to_ns(gained)
+        return reached
+
     def seconds_until(self, tick: int) -> float:
         """How long until the wall reaches ``tick``; 0 where it has."""
         return max(0, tick - self.wall) / self.engine.timebase.hz
