@@ -78,12 +78,12 @@ def able_hands(context: StepContext, move: Move, card: int) -> Hands:
 def change(context: StepContext, step: Step, wanted: Change) -> None:
     """Make the change, and measure when each side of the hop noticed, as far as the rig can tell."""
     if context.rig.chain is not None:
-        _on_software(context, wanted)
+        _on_software(context, step, wanted)
     else:
         _on_real(context, step, wanted)
 
 
-def _on_software(context: StepContext, wanted: Change) -> None:
+def _on_software(context: StepContext, step: Step, wanted: Change) -> None:
     """When each side noticed, and by the how manyth poll (or look for a card) the terminal side did."""
     chain = context.rig.chain
     assert chain is not None
@@ -112,7 +112,7 @@ def _on_software(context: StepContext, wanted: Change) -> None:
         if noticed is None:
             context.fail(f"the {side} side of hop {card} did not notice within {wanted.within}")
         context.measured(TIME, milliseconds(context, noticed.time_ticks - begun), detail=side)
-        if POLLS in _measures(context):
+        if POLLS in step.measures:
             context.measured(POLLS, polls[side] - before, detail=side)
 
 
@@ -150,7 +150,3 @@ def _on_real(context: StepContext, step: Step, wanted: Change) -> None:
     middle, half = (begun + ended) // 2, -(-(ended - begun) // 2)
     value = max(0, times[0] - middle)
     context.measured(TIME, milliseconds(context, value), detail="host", resolution=milliseconds(context, half))
-
-
-def _measures(context: StepContext) -> frozenset[str]:
-    return frozenset(context.current.step.measures) if context.current is not None else frozenset()
