@@ -94,6 +94,7 @@ class CcidDriver:
         self.asked = Asked()
         self.up: Powered | None = None
         self._exchanger: Exchanger | None = None
+        self._clock_khz = plan.descriptor.default_clock_khz
 
     @property
     def level(self) -> ExchangeLevel:
@@ -133,8 +134,11 @@ class CcidDriver:
         if not selects:
             supplied = self.plan.descriptor.classes
             raise UnableError(f"class: asked for {asked.classes or 'none'}, the reader supplies {supplied or 'none'}")
+        clock_khz = self._clock(asked)
         for select, name in selects:
             yield from self.power_down()
+            if clock_khz != self._clock_khz:  # the clock of an active card stays
+                self._clock_khz = clock_khz = yield from self._drive(clock_khz, RATE_DEFAULT)
             if first is not None:
                 yield Pause(CLASS_PAUSE_NS)
             try:
@@ -153,8 +157,8 @@ class CcidDriver:
                 first = first or error
                 continue
             try:
-                self.up = yield from self._settle(atr, block.data, name, asked)
-            except DriverError:
+                self.up = yield from self._settle(atr, block.data, name, clock_khz, asked)
+            except (CardError, UnableError):
                 yield from self.power_down()
                 raise
             return self.up
@@ -164,13 +168,10 @@ class CcidDriver:
 
     # -- rate and protocol ---------------------------------------------------------------------------------------------
 
-    def _settle(self, atr: Atr, raw: bytes, name: str, asked: Asked) -> Steps[Powered]:
+    def _settle(self, atr: Atr, raw: bytes, name: str, clock_khz: int, asked: Asked) -> Steps[Powered]:
         """From the answer to reset to the first command."""
         protocol, ta1 = self._choose(atr, asked)
-        clock_khz = self.plan.descriptor.default_clock_khz
         rate_by = self.plan.rate_by
-        if asked.clock_khz is not None and asked.clock_khz != clock_khz:
-            clock_khz = yield from self._drive(asked.clock_khz, RATE_DEFAULT)
         if rate_by is RateBy.READER:
             protocol, ta1 = yield from self._observe(atr, protocol, asked)
         else:
@@ -184,6 +185,14 @@ class CcidDriver:
         waits = Waits(atr, Rate(ta1 or RATE_DEFAULT), clock_hz)
         self._exchanger = yield from self._begin(waits, protocol, asked)
         return Powered(raw, protocol, ta1, clock_hz, name)
+
+    def _clock(self, asked: Asked) -> int:
+        """The card clock to go for, kHz. Raises UnableError."""
+        clock = self.plan.descriptor.default_clock_khz if asked.clock_khz is None else asked.clock_khz
+        if clock not in self.plan.clocks:
+            known = ", ".join(map(str, self.plan.clocks))
+            raise UnableError(f"clock: {clock} kHz is asked for, the reader has {known} kHz")
+        return clock
 
     def _choose(self, atr: Atr, asked: Asked) -> tuple[int, int]:
         """Protocol and rate to go for. Raises CardError and UnableError."""
@@ -203,10 +212,7 @@ class CcidDriver:
         if protocol not in descriptor.protocols:
             has = " and ".join(f"T={each}" for each in descriptor.protocols) or "no protocol"
             raise UnableError(f"protocol: T={protocol} is to be used, the reader has {has}")
-        clock = descriptor.default_clock_khz if asked.clock_khz is None else asked.clock_khz
-        if clock not in self.plan.clocks:
-            known = ", ".join(map(str, self.plan.clocks))
-            raise UnableError(f"clock: {clock} kHz is asked for, the reader has {known} kHz")
+        clock = self._clock_khz
         if self.plan.rate_by is not RateBy.READER and not self.plan.takes(ta1, clock):
             rate = round(Rate(ta1).baud(clock * KHZ))
             raise UnableError(f"rate: TA1={ta1:02X} is {rate} bit/s at {clock} kHz, which the reader cannot drive")
@@ -241,7 +247,7 @@ class CcidDriver:
         assert isinstance(response, Parameters)
         got = response.parameters
         if got.protocol != protocol:
-            raise AnswerError("unexpected", "PARAMETERS", 9, f"bProtocolNum {got.protocol:02X}", f"{protocol:02X}")
+            raise AnswerError("garbled", "PARAMETERS", 9, f"bProtocolNum {got.protocol:02X}", f"{protocol:02X}")
         return got.protocol, got.ta1
 
     def _observe(self, atr: Atr, protocol: int, asked: Asked) -> Steps[tuple[int, int]]:

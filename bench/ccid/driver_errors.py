@@ -1,4 +1,4 @@
-"""How the host's side of CCID names what goes wrong: who is to blame, where it was, what to do.
+"""How the host's side of CCID names what goes wrong: who is to blame, where it was, what to do. First words are those of every reader's faults.
 
 ::
 
@@ -50,7 +50,7 @@ class SilentReaderError(ReaderError):
     """Nothing came within the time the reader has."""
 
     def __init__(self, what: str, limit_ns: int) -> None:
-        super().__init__(f"frozen reader: no answer to {what} within {limit_ns / 1e9:.1f} s; {REPLUG}")
+        super().__init__(f"driver hangs: no answer to {what} within {limit_ns / 1e9:.1f} s; {REPLUG}")
 
 
 class RefusedError(ReaderError):
@@ -58,14 +58,14 @@ class RefusedError(ReaderError):
 
     def __init__(self, what: str, code: int) -> None:
         self.code = code
-        super().__init__(f"refused: the reader does not take {what}: {error_text(code)}")
+        super().__init__(f"reader fault: {what} is refused, {error_text(code)}; see whether the reader can do that")
 
 
 class HardwareFailedError(ReaderError):
     """HW_ERROR, or a HardwareError notification."""
 
     def __init__(self, what: str, detail: str) -> None:
-        super().__init__(f"reader hardware: {what}: {detail}; look for a short circuit at the card's contacts")
+        super().__init__(f"reader fault: {what}: {detail}; look for a short circuit at the card's contacts")
 
 
 class UnableError(ReaderError):

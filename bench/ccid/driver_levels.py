@@ -57,8 +57,7 @@ def transfer(pipe: SlotPipe, data: bytes, limit_ns: int, level: int = 0, bwi: in
 
 def _ended(pipe: SlotPipe, response: bytes) -> Exchanged:
     if len(response) < 2:
-        text = f"{Trouble.PROTOCOL}: an answer of {len(response)} bytes where SW1 SW2 end it"
-        return Exchanged(b"", pipe.first_ns, pipe.at_ns, error=text)
+        raise AnswerError("truncated", "DATA_BLOCK", 1, f"dwLength {len(response)}", "SW1 SW2 at least")
     return Exchanged(response, pipe.first_ns, pipe.at_ns)
 
 
@@ -199,7 +198,7 @@ class Apdus:
             block = yield from transfer(self.pipe, piece, limit, Chain.CONTINUES if index else Chain.BEGINS)
             if block.chain is not Chain.NEXT or block.data:
                 found = f"bChainParameter {block.chain:02X} with {len(block.data)} bytes"
-                raise AnswerError("unexpected", "DATA_BLOCK", 9, found, "10 without data: the command is not whole yet")
+                raise AnswerError("garbled", "DATA_BLOCK", 9, found, "10 without data: the command is not whole yet")
         block = yield from transfer(self.pipe, pieces[-1], limit, Chain.ENDS if len(pieces) > 1 else Chain.WHOLE)
         if block.chain is Chain.WHOLE:
             return _ended(self.pipe, block.data)
@@ -213,11 +212,11 @@ class Apdus:
         while True:
             if block.chain not in allowed:
                 expected = " or ".join(f"{each:02X}" for each in allowed)
-                raise AnswerError("unexpected", "DATA_BLOCK", 9, f"bChainParameter {block.chain:02X}", expected)
+                raise AnswerError("garbled", "DATA_BLOCK", 9, f"bChainParameter {block.chain:02X}", expected)
             response += block.data
             if len(response) > RESPONSE_MAX:
                 found = f"{len(response)} bytes of response"
-                raise AnswerError("unexpected", "DATA_BLOCK", 10, found, f"{RESPONSE_MAX} at most")
+                raise AnswerError("garbled", "DATA_BLOCK", 10, found, f"{RESPONSE_MAX} at most")
             if block.chain is Chain.ENDS:
                 return bytes(response)
             block = yield from transfer(self.pipe, b"", limit, Chain.NEXT)

@@ -161,13 +161,13 @@ class SlotPipe:
         if response.slot != self.slot:
             if self._outstanding.get(response.slot) == response.seq:
                 return False
-            raise AnswerError("unexpected", what, 5, f"bSlot {response.slot:02X}", f"{self.slot:02X}")
+            raise AnswerError("garbled", what, 5, f"bSlot {response.slot:02X}", f"{self.slot:02X}")
         if response.seq != command.seq:
-            raise AnswerError("unexpected", what, 6, f"bSeq {response.seq:02X}", f"{command.seq:02X}")
+            raise AnswerError("garbled", what, 6, f"bSeq {response.seq:02X}", f"{command.seq:02X}")
         wanted = ANSWERED_BY[command.type]
         if response.type is not wanted and response.status.ok:
             kind = f"bMessageType {response.type:02X}"
-            raise AnswerError("unexpected", what, 0, kind, f"{wanted:02X}, the answer to {command.type.name}")
+            raise AnswerError("garbled", what, 0, kind, f"{wanted:02X}, the answer to {command.type.name}")
         return True
 
     def _drop_until(self, command: Command) -> Steps[None]:
