@@ -1,8 +1,10 @@
 """``cardbench card``: the reference card or chain as a device for other programs."""
 
 import signal
+import socket
 import sys
 import time
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -132,7 +134,7 @@ def _serve(order: ServeOrder, host: str, port: int, once: bool) -> None:
             served = serve_chain(order).whole_apdus()
             count = "a card" if order.given["cards"] == "1" else f"a chain of {order.given['cards']} cards"
             click.echo(f"serving {count} at {host}:{port}, ATR {served.atr.hex(' ').upper()} (Ctrl-C ends)")
-            VpcdLoop(connection, served).run(_never)
+            VpcdLoop(partial(_made, connection), served).run(_never)
         if once:
             raise RigError(f"vpcd at {host}:{port} has closed the connection")
         click.echo("vpcd has gone", err=True)
@@ -141,6 +143,10 @@ def _serve(order: ServeOrder, host: str, port: int, once: bool) -> None:
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise _Stopped
+
+
+def _made(connection: socket.socket) -> socket.socket:
+    return connection
 
 
 def _never() -> bool:

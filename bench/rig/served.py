@@ -8,12 +8,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.orders import AT, DONE, READY, REFUSED, SEEN, TOLD, Do, Order, encode_told
 from bench.rig.served_chain import ServedChain, serve_chain
-from bench.rig.served_ways import OFFERS, Offer
+from bench.rig.served_ways import OFFERS, AnyOffer
 
 EXIT_GONE = 3
 """Whoever is served could not be reached, or has gone."""
@@ -50,10 +49,9 @@ class Lines:
 class Process:
     """One offer, orders from one place."""
 
-    def __init__(self, orders: Lines, make: Callable[[], Offer]) -> None:
+    def __init__(self, orders: Lines, offer: AnyOffer) -> None:
         self.orders = orders
-        self._make = make
-        self._offer: Offer | None = None
+        self._offer = offer
         self._served: ServedChain | None = None
         self._seen = False
 
@@ -61,7 +59,7 @@ class Process:
         """Serve until the orders end or nobody is left to serve; gives the exit status. Raises OSError where nobody can be reached."""
         while self._served is None and not self.orders.ended:
             self._take()
-        if self._offer is None or self._served is None:
+        if self._served is None:
             return 0
         self._offer.run(lambda: self.orders.ended)
         if self._offer.ended:
@@ -80,7 +78,7 @@ class Process:
         if order.do is Do.SERVE:
             return self._serve(serve_chain(order.serve))
         offer, served = self._offer, self._served
-        if offer is None or served is None:
+        if served is None:
             raise ValueError(f"{order.do} before anything was served")
         if order.do is Do.TELL:
             return TOLD, encode_told(served.told())
@@ -95,17 +93,14 @@ class Process:
         return (DONE,)
 
     def _serve(self, served: ServedChain) -> tuple[str, ...]:
-        atr = served.atr
-        if self._offer is None:
-            self._offer = offer = self._make()
+        offer = self._offer
+        offer.put(served)
+        if self._served is None:
             offer.on_asked = self._asked
-            offer.put(served)
             offer.watch(self.orders.source, self._take)
             self.orders.say(AT, offer.address)
-        else:
-            self._offer.put(served)
         self._served = served
-        return READY, atr.hex()
+        return READY, served.atr.hex()
 
     def _asked(self) -> None:
         if not self._seen:
@@ -121,17 +116,14 @@ def main() -> int:
     parser.add_argument("--level", choices=("character", "tpdu", "apdu"), default="tpdu", help="of a reader's firmware")
     parser.add_argument("--orders", metavar="SOCKET", help="take orders at this UNIX socket instead of standard input")
     arguments = parser.parse_args()
-
-    def make() -> Offer:
-        return OFFERS[arguments.way](arguments.where, arguments.level)
-
+    offer = OFFERS[arguments.way](arguments.where, arguments.level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the one who gives the orders
     try:
         if arguments.orders is None:
-            return Process(Lines(0, 1), make).run()
+            return Process(Lines(0, 1), offer).run()
         with socket.socket(socket.AF_UNIX) as orders:
             orders.connect(arguments.orders)
-            return Process(Lines(orders.fileno(), orders.fileno()), make).run()
+            return Process(Lines(orders.fileno(), orders.fileno()), offer).run()
     except OSError as error:
         print(f"{arguments.way} at {arguments.where}: {error}", file=sys.stderr)
         return EXIT_GONE

@@ -2,88 +2,145 @@
 
 import socket
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from bench.rig.served_chain import ServedChain
-from bench.serve.vpcd import VpcdLoop, connect
+from bench.serve.rfc2217_loop import Rfc2217Loop
+from bench.serve.uart import Pacing, ServedUart
+from bench.serve.uart_loop import UartLoop
+from bench.serve.vpcd import ServedCard, VpcdLoop, connect
+
+C = TypeVar("C", contravariant=True)
 
 
-class Offer(Protocol):
+class Loop(Protocol[C]):
+    """What serves cards of some form in the caller's thread."""
+
+    on_asked: Callable[[], None]
+
+    @property
+    def ended(self) -> bool:
+        """Nobody is left to serve."""
+
+    @property
+    def address(self) -> str:
+        """Where a reader finds the card; empty where the loop was told where to go."""
+
+    def replace(self, served: C, /) -> None: ...
+
+    def pull(self) -> None: ...
+
+    def insert(self) -> None: ...
+
+    def watch(self, file: int, readable: Callable[[], None], /) -> None: ...
+
+    def run(self, stop: Callable[[], bool], /) -> None: ...
+
+
+S = TypeVar("S")
+
+
+class Offer(Generic[S]):
     """One place where a first card is offered, from the first chain on."""
 
-    address: str
-    """Where a reader finds it; empty where it was told where to go."""
-    on_asked: Callable[[], None]
-    """Called whenever somebody has asked the card or its reader something."""
+    def __init__(self, where: str, level: str) -> None:
+        self.where = where
+        """Where to go, or where to be found: each way reads it in its own manner."""
+        self.level = level
+        """The exchange level of what stands for a reader, where that can be chosen."""
+        self.on_asked: Callable[[], None] = _nothing
+        """Called whenever somebody has asked the card or its reader something."""
+        self._loop: Loop[S] | None = None
+
+    @property
+    def loop(self) -> Loop[S]:
+        """There once a chain was put."""
+        assert self._loop is not None, "nothing has been put yet"
+        return self._loop
+
+    @property
+    def address(self) -> str:
+        """Where a reader finds it; empty where it was told where to go."""
+        return self.loop.address
 
     @property
     def ended(self) -> str:
         """Empty, or why nobody is served any more."""
+        return f"whoever was served at {self.where} has gone" if self._loop is not None and self._loop.ended else ""
 
-    def put(self, served: ServedChain) -> None:
+    def put(self, chain: ServedChain) -> None:
         """Put a fresh chain in the place of the one before. Raises OSError where the place cannot be reached."""
+        served = self._form(chain)
+        if self._loop is None:
+            self._loop = self._begin(served)
+            self._loop.on_asked = lambda: self.on_asked()
+        else:
+            self._loop.replace(served)
 
     def pull(self) -> None:
         """Take the first card away."""
+        self.loop.pull()
 
     def insert(self) -> None:
         """Put it back. Raises OSError."""
+        self.loop.insert()
 
     def watch(self, file: int, readable: Callable[[], None]) -> None:
-        """Call ``readable`` whenever there is something to read at this descriptor; after the first ``put``."""
+        """Call ``readable`` whenever there is something to read at this descriptor."""
+        self.loop.watch(file, readable)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until ``stop()`` holds or nobody is left to serve."""
+        self.loop.run(stop)
+
+    # -- for who inherits --------------------------------------------------------------------------------------------------
+
+    def _form(self, chain: ServedChain) -> S:
+        """The first card as this way takes it."""
+        raise NotImplementedError
+
+    def _begin(self, served: S) -> Loop[S]:
+        """The loop, with its first card. Raises OSError."""
+        raise NotImplementedError
 
 
-class VpcdOffer:
-    """To vpcd, at HOST:PORT."""
+class VpcdOffer(Offer[ServedCard]):
+    """To vpcd, at HOST:PORT: whole APDUs."""
 
-    def __init__(self, where: str, _level: str) -> None:
-        host, _, port = where.rpartition(":")
-        self._where = (host or "127.0.0.1", int(port))
-        self.address = ""
-        self.on_asked: Callable[[], None] = _nothing
-        self._loop: VpcdLoop | None = None
+    def _form(self, chain: ServedChain) -> ServedCard:
+        return chain.whole_apdus()
 
-    @property
-    def ended(self) -> str:
-        loop = self._loop
-        return f"vpcd at {self._where[0]}:{self._where[1]} has gone" if loop is not None and loop.ended else ""
-
-    def put(self, served: ServedChain) -> None:
-        card = served.whole_apdus()
-        if self._loop is None:
-            self._loop = VpcdLoop(self._connect(), card)
-            self._loop.on_asked = lambda: self.on_asked()
-            return
-        self._loop.replace(card)
-        if self._loop.connection is None:
-            self.insert()
-
-    def pull(self) -> None:
-        assert self._loop is not None
-        self._loop.pull()
-
-    def insert(self) -> None:
-        assert self._loop is not None
-        self._loop.insert(self._connect())
-
-    def watch(self, file: int, readable: Callable[[], None]) -> None:
-        assert self._loop is not None
-        self._loop.watch(file, readable)
-
-    def run(self, stop: Callable[[], bool]) -> None:
-        assert self._loop is not None
-        self._loop.run(stop)
+    def _begin(self, served: ServedCard) -> VpcdLoop:
+        return VpcdLoop(self._connect, served)
 
     def _connect(self) -> socket.socket:
-        return connect(*self._where)
+        host, _, port = self.where.rpartition(":")
+        return connect(host or "127.0.0.1", int(port))
+
+
+class UartOffer(Offer[ServedUart]):
+    """The card's contacts behind a serial port."""
+
+    def _form(self, chain: ServedChain) -> ServedUart:
+        pacing = Pacing.LINE if chain.paced else Pacing.AT_ONCE
+        return ServedUart(chain.end, chain.engine, chain.given.clock_hz, pacing)
+
+
+class Rfc2217Offer(UartOffer):
+    """A serial port over TCP; listens at HOST:PORT, or at any free port of this machine."""
+
+    def _begin(self, served: ServedUart) -> UartLoop:
+        host, _, port = self.where.rpartition(":")
+        return Rfc2217Loop(served, host or "127.0.0.1", int(port or 0))
 
 
 def _nothing() -> None:
     pass
 
 
-OFFERS: Final[dict[str, Callable[[str, str], Offer]]] = {"vpcd": VpcdOffer}
-"""By way: made with an address, which each way reads in its own manner, and the exchange level of what stands for a reader."""
+AnyOffer = Offer[ServedCard] | Offer[ServedUart]
+OFFERS: Final[dict[str, Callable[[str, str], AnyOffer]]] = {
+    "vpcd": VpcdOffer,
+    "rfc2217": Rfc2217Offer,
+}
+"""By way: made with an address and a level."""

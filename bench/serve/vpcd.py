@@ -140,9 +140,13 @@ class ServedCard:
 class VpcdLoop:
     """Serves one card over one socket, in the caller's thread, with whatever else is to be watched meanwhile."""
 
-    def __init__(self, connection: socket.socket, served: ServedCard) -> None:
+    def __init__(self, connect: Callable[[], socket.socket], served: ServedCard) -> None:
+        """``connect`` gives a connection to vpcd, for the first time at once. Raises what it raises (OSError)."""
+        self.connect = connect
         self.connection: socket.socket | None = None
         self.served = served
+        self.address = ""
+        """Empty: it is the card that goes to vpcd."""
         self.ended = False
         """vpcd has closed the connection, or it broke."""
         self.on_asked: Callable[[], None] = _nothing
@@ -150,17 +154,19 @@ class VpcdLoop:
         self._messages = VpcdMessages()
         self._held: list[Due] = []
         self._selector = selectors.DefaultSelector()
-        self.insert(connection)
+        self.insert()
 
     def watch(self, file: int, readable: Callable[[], None]) -> None:
         """Call ``readable`` whenever there is something to read at this descriptor."""
         self._selector.register(file, selectors.EVENT_READ, readable)
 
     def replace(self, served: ServedCard) -> None:
-        """Put another card in the place of this one; it is without power until vpcd gives it some."""
+        """Put another card in the place of this one; it is without power until vpcd gives it some. Raises OSError after ``pull``, as ``insert``."""
         self.served.off()
         self._held.clear()
         self.served = served
+        if self.connection is None:
+            self.insert()
 
     def pull(self) -> None:
         """Take the card out of the reader: vpcd sees its connection closed."""
@@ -171,10 +177,10 @@ class VpcdLoop:
             self._selector.unregister(connection)
             connection.close()
 
-    def insert(self, connection: socket.socket) -> None:
-        """Put the card into the reader at the other end of ``connection``."""
+    def insert(self) -> None:
+        """Put it back. Raises OSError where vpcd is not to be reached."""
         self.pull()
-        self.connection = connection
+        self.connection = connection = self.connect()
         self._messages = VpcdMessages()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -147,7 +147,7 @@ class Peer:
             self.socket = socket.create_connection(listener.getsockname(), 5)
             connection, _ = listener.accept()
         self.connection = connection
-        self.loop = VpcdLoop(connection, side)
+        self.loop = VpcdLoop(lambda: connection, side)
         self.stop = False
         self.thread = threading.Thread(target=self.loop.run, args=(lambda: self.stop,), daemon=True)
         self.thread.start()

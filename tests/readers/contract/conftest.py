@@ -1,0 +1,53 @@
+"""The paths that the suite is held on: all that this machine offers, or the one that ``--path`` names (as inside a virtual machine)."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bench.rig import quarantine
+from bench.rig.served_reader import close_served_reader
+from tests.readers.contract.stations import PATHS, ReaderPath, Station, open_station
+
+Open = Callable[..., Station]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--path", metavar="NAME", default=None, help="the one path to hold the reader contract on")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "path" not in metafunc.fixturenames:
+        return
+    wanted = metafunc.config.getoption("--path", default=None)
+    paths = [each for each in PATHS if each.name == wanted or (wanted is None and not each.guest)]
+    assert paths, f"no path {wanted!r}: there are {', '.join(each.name for each in PATHS)}"
+    metafunc.parametrize("path", [pytest.param(each, id=each.name) for each in paths], scope="module")
+
+
+@pytest.fixture
+def open_one(path: ReaderPath) -> Iterator[Open]:
+    """Opens stations on the path, closed when the test ends; conditions as in a scenario's ``given``."""
+    if path.missing:
+        pytest.skip(path.missing)
+    opened: list[Station] = []
+
+    def open_here(**given: str) -> Station:
+        opened.append(open_station(path, **given))
+        return opened[-1]
+
+    yield open_here
+    for station in reversed(opened):
+        station.close()
+    quarantine.clear()
+
+
+@pytest.fixture
+def station(open_one: Open) -> Station:
+    """One reader with one card, not yet powered."""
+    return open_one()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_served_afterwards() -> Iterator[None]:
+    yield
+    close_served_reader()
