@@ -4,11 +4,16 @@ import json
 from collections.abc import Callable
 
 from bench.channels.message import Cause
+from bench.engine import Engine, Timer
 from bench.host.gateway import Service
 from bench.host.uplink import Connection, Listener, Uplink
 
 PORT = 7816
 LONGEST_REQUEST = 64
+PATIENCE_NS = 500 * 10**6
+"""How long a visitor may think about the question before the list is given anyway."""
+READ_NS = 10 * 10**9
+"""How long a visitor may take to read the answer."""
 
 
 def as_lines(services: list[Service]) -> str:
@@ -28,9 +33,10 @@ def as_json(services: list[Service]) -> str:
 class Directory:
     """Listens on the uplink from its making on."""
 
-    def __init__(self, uplink: Uplink, services: Callable[[], list[Service]]) -> None:
+    def __init__(self, engine: Engine, uplink: Uplink, services: Callable[[], list[Service]], port: int = PORT) -> None:
+        self.engine = engine
         self.services = services
-        self.listener: Listener = uplink.listen(PORT, False, self._arrived)
+        self.listener: Listener = uplink.listen(port, False, self._arrived)
 
     def _arrived(self, connection: Connection) -> None:
         visitor = _Reader(self, connection)
@@ -47,6 +53,7 @@ class _Reader:
         self._request = b""
         self._answer = b""
         self._answered = False
+        self._timer: Timer | None = self._after(PATIENCE_NS, self._reply)
 
     def connected(self) -> None:
         """It is, since it arrived."""
@@ -59,6 +66,7 @@ class _Reader:
     def writable(self) -> None:
         if self._answer and self.connection.send(self._answer):
             self._answer = b""
+            self._stop()
             self.connection.finish()
             self.connection.close(Cause.NONE)
 
@@ -68,12 +76,29 @@ class _Reader:
     def gone(self, cause: Cause) -> None:
         del cause
         self._answer = b""
+        self._answered = True
+        self._stop()
 
     def _reply(self) -> None:
         if self._answered:
             return
         self._answered = True
+        self._stop()
+        self._timer = self._after(READ_NS, self._late)
         services = self.directory.services()
         wants_json = self._request.split(b"\n")[0].strip().lower() == b"json"
         self._answer = (as_json(services) if wants_json else as_lines(services)).encode("ascii") or b"\r\n"
         self.writable()
+
+    def _late(self) -> None:
+        self._answer = b""
+        self.connection.close(Cause.SERVICE_ERROR)
+
+    def _after(self, nanoseconds: int, action: Callable[[], None]) -> Timer:
+        engine = self.directory.engine
+        return engine.after(engine.timebase.nanoseconds(nanoseconds), action)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.channels.channel import Channel, State
-from bench.channels.message import Address, AddressKind, Cause, Open, Transport
+from bench.channels.message import HEADER_LENGTH, Address, AddressKind, Cause, Open, Transport
 from bench.channels.node import ChannelNode
 from bench.channels.table import NoChannelError
-from bench.host.uplink import Connection, Listener, Uplink, UplinkError
+from bench.engine import Timer
+from bench.hop.control import MIN_MTU
+from bench.host.uplink import Connection, Listener, Uplink, UplinkError, datagram_cost
 
 AHEAD = 2
 """Messages' worth of bytes asked of the uplink ahead of what the channel has taken."""
+ANSWER_NS = 30 * 10**9
+"""How long a card may take to answer OPEN or CLOSE, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,17 @@ class Gateway:
         self.node = node
         self.uplink = uplink
         self.window = window
+        self.answer = node.engine.timebase.nanoseconds(ANSWER_NS)
+        """How long a card may take to answer OPEN, or to make progress towards an answer to CLOSE."""
+        self.unanswered = 0
+        """OPENs and CLOSEs that a card did not answer in time."""
         self.refused = 0
         """Connections from outside that no card took."""
         self.oversized = 0
         """Datagrams dropped because they are longer than the channel's messages."""
         self.on_services: Callable[[], None] = _nothing
+        self.on_refused: Callable[[int, Cause, str], None] = _nobody
+        """Called where the gateway itself, not the uplink, refuses something of a card: card, cause, why."""
         self._servers: dict[Channel, _Server] = {}
         self._pipes: set[_Pipe] = set()
         node.table.on_open = self._asked
@@ -64,13 +74,19 @@ class Gateway:
     # -- from the cards ----------------------------------------------------------------------------------------------------
 
     def _asked(self, channel: Channel, request: Open) -> None:
-        if request.transport.is_server:
+        if request.mtu < MIN_MTU:
+            self._refuse(channel, Cause.NO_BUFFER, f"an MTU of {request.mtu} bytes: the least is {MIN_MTU}")
+        elif not self._has_room(channel.peer, held=1):
+            self._refuse(channel, Cause.NO_CHANNEL, "the rest of the host's channels is kept for other cards")
+        elif request.transport.is_server:
             self._serve(channel, request)
         elif request.transport in (Transport.TCP_CLIENT_REMOTE, Transport.UDP_CLIENT_REMOTE):
             pipe = _Pipe(self, channel)
             channel.owner = pipe
             try:
-                connection = self.uplink.connect(request.address, request.port, request.transport.is_udp, pipe)
+                connection = self.uplink.connect(
+                    request.address, request.port, request.transport.is_udp, pipe, channel.peer
+                )
             except UplinkError as error:
                 channel.refuse(error.cause)
                 return
@@ -82,13 +98,60 @@ class Gateway:
     def _serve(self, channel: Channel, request: Open) -> None:
         server = _Server(self, channel)
         try:
-            server.listener = self.uplink.listen(request.port, request.transport.is_udp, server.arrived)
+            server.listener = self.uplink.listen(request.port, request.transport.is_udp, server.arrived, channel.peer)
         except UplinkError as error:
             channel.refuse(error.cause)
             return
         self._servers[channel] = server
         channel.accept(server, server.listener.port, self.node.table.mtu, 0)
         self.on_services()
+
+    def _refuse(self, channel: Channel, cause: Cause, why: str) -> None:
+        self.on_refused(channel.peer, cause, why)
+        channel.refuse(cause)
+
+    def _has_room(self, card: int, held: int = 0) -> bool:
+        """Whether ``card`` may have one more channel than it has (``held`` of them is that one): the equal share of each other card is kept for it."""
+        table = self.node.table
+        cards = self.node.chain.beyond
+        share = table.limit // max(1, len(cards))
+        used = dict.fromkeys(cards, 0)
+        for channel in table.channels:
+            used[channel.peer] = used.get(channel.peer, 0) + 1
+        if used.get(card, 0) - held < share:
+            return True
+        kept = sum(max(0, share - count) for node, count in used.items() if node != card)
+        return table.limit - len(table) + held > kept
+
+    # -- limits on waiting ---------------------------------------------------------------------------------------------------
+
+    def close_channel(self, channel: Channel, cause: Cause) -> None:
+        """Close, and wait no longer than ``answer`` for the card's own CLOSE: a card that never answers holds no number for ever."""
+        channel.close(cause)
+        if channel.state is State.CLOSING:
+            self._watch_close(channel)
+
+    def _watch_close(self, channel: Channel) -> None:
+        left = len(channel.outbox)
+
+        def look() -> None:
+            if channel.state is not State.CLOSING:
+                return
+            if len(channel.outbox) < left:
+                self._watch_close(channel)
+                return
+            self.unanswered += 1
+            channel.lost(Cause.NOT_REACHABLE)
+
+        self.node.engine.after(self.answer, look)
+
+    def _watch_open(self, pipe: "_Pipe", channel: Channel) -> None:
+        def look() -> None:
+            if channel.state is State.OPENING:
+                self.unanswered += 1
+                channel.lost(Cause.NOT_REACHABLE)
+
+        pipe.patience = self.node.engine.after(self.answer, look)
 
     # -- from outside --------------------------------------------------------------------------------------------------------
 
@@ -98,14 +161,18 @@ class Gateway:
         pipe.connection = connection
         connection.visitor = pipe
         try:
+            if not self._has_room(server.peer):
+                raise NoChannelError("the rest of the host's channels is kept for other cards")
             pipe.channel = self.node.table.open(
                 pipe, server.peer, transport, server.port, connection.remote, self.window
             )
-        except NoChannelError:
+        except NoChannelError as error:
             self.refused += 1
+            self.on_refused(server.peer, Cause.NO_CHANNEL, str(error))
             connection.close(Cause.NO_CHANNEL)
             return
         self._pipes.add(pipe)
+        self._watch_open(pipe, pipe.channel)
 
     def _ended(self, server: "_Server") -> None:
         self._servers.pop(server.channel, None)
@@ -150,6 +217,8 @@ class _Pipe:
         self.gateway = gateway
         self.channel = channel
         self.connection: Connection | None = None
+        self.patience: Timer | None = None
+        """Until when the card must have answered OPEN."""
         self._held = bytearray()
         self._datagrams: deque[bytes] = deque()
         self._wanted = 0
@@ -173,6 +242,11 @@ class _Pipe:
 
     def opened(self, channel: Channel) -> None:
         self.channel = channel
+        self._answered()
+        if channel.payload < MIN_MTU - HEADER_LENGTH:
+            self.closed(channel, Cause.SERVICE_ERROR)
+            self.gateway.close_channel(channel, Cause.SERVICE_ERROR)
+            return
         self._ask()
         self._to_channel()
 
@@ -190,6 +264,7 @@ class _Pipe:
         if self._inner_ended and not channel.inbox and not self._finished:
             self._finished = True
             connection.finish()
+            self._end_if_both()
 
     def room(self, channel: Channel) -> None:
         del channel
@@ -200,6 +275,7 @@ class _Pipe:
         self.received(channel)
 
     def closed(self, channel: Channel, cause: Cause) -> None:
+        self._answered()
         connection = self.connection
         if connection is not None and cause is Cause.NONE and channel.inbox:
             self._inner_ended = True
@@ -220,10 +296,11 @@ class _Pipe:
             self._ask()
 
     def data(self, data: bytes) -> None:
-        self._wanted -= len(data)
         if self.channel is not None and self.channel.transport.is_udp:
+            self._wanted -= datagram_cost(data)
             self._datagrams.append(data)
         else:
+            self._wanted -= len(data)
             self._held += data
         self._to_channel()
 
@@ -258,7 +335,7 @@ class _Pipe:
             self._to_channel()
         else:
             self._forget()
-            channel.close(cause)
+            self.gateway.close_channel(channel, cause)
 
     # -- inside ----------------------------------------------------------------------------------------------------------------
 
@@ -284,8 +361,26 @@ class _Pipe:
             channel.finish()
             if self._outer_gone:
                 self._forget()
-                channel.close()
+                self.gateway.close_channel(channel, Cause.NONE)
+            else:
+                self._end_if_both()
         self._ask()
+
+    def _end_if_both(self) -> None:
+        """Both sides have said that they will send no more: the conversation is over, whether the card closes or not."""
+        channel, connection = self.channel, self.connection
+        if not (self._finished and self._finishing) or channel is None or connection is None:
+            return
+        if channel.state is State.OPEN:
+            self._forget()
+            self.connection = None
+            connection.close(Cause.NONE)
+            self.gateway.close_channel(channel, Cause.NONE)
+
+    def _answered(self) -> None:
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
 
     def _forget(self) -> None:
         self.gateway._pipes.discard(self)
@@ -305,4 +400,8 @@ def _name(address: Address) -> str:
 
 
 def _nothing() -> None:
+    pass
+
+
+def _nobody(_card: int, _cause: Cause, _why: str) -> None:
     pass

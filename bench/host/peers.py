@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bench.channels.message import Address, AddressKind, Cause
-from bench.host.uplink import Connection, UplinkError, Visitor
+from bench.host.uplink import HOST_ITSELF, Connection, UplinkError, Visitor
 
 FIRST_DYNAMIC_PORT = 49_152
 LOOPBACK = Address(AddressKind.IPV4, bytes((127, 0, 0, 1)))
@@ -204,7 +204,10 @@ class InProcessUplink:
 
     # -- Uplink ------------------------------------------------------------------------------------------------------------
 
-    def listen(self, port: int, udp: bool, arrived: Callable[[Connection], None]) -> PeerListener:
+    def listen(
+        self, port: int, udp: bool, arrived: Callable[[Connection], None], card: int = HOST_ITSELF
+    ) -> PeerListener:
+        del card  # everything is permitted here
         if not port:
             while (udp, self._next_port) in self.listeners:
                 self._next_port += 1
@@ -217,12 +220,13 @@ class InProcessUplink:
         listener = self.listeners[udp, port] = PeerListener(self, port, udp, arrived)
         return listener
 
-    def connect(self, address: Address, port: int, udp: bool, visitor: Visitor) -> Connection:
+    def connect(self, address: Address, port: int, udp: bool, visitor: Visitor, card: int = HOST_ITSELF) -> Connection:
+        del card
         if address.kind is AddressKind.NONE:
             raise UplinkError(Cause.NOT_REACHABLE, "no address to connect to")
         accepted = self.servers.get((udp, port))
         if accepted is None:
-            raise UplinkError(Cause.NOT_REACHABLE, f"nobody listens on port {port}")
+            raise UplinkError(Cause.SERVICE_UNKNOWN, f"nobody listens on port {port}")
         socket = PeerSocket(udp)
         connection = _PeerConnection(socket, address, udp)
         connection.visitor = visitor

@@ -3,6 +3,7 @@
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from bench.hop.chain import ChainMember
 from bench.hop.control import NodeFacts
 from bench.hop.link import PollPlan
 from bench.hop.terminal_link import ApduOutcome, TerminalLink
-from bench.host.directory import Directory
-from bench.host.gateway import Gateway
-from bench.host.uplink import Uplink
+from bench.host.apdu_port import ApduPort
+from bench.host.directory import PORT, Directory
+from bench.host.gateway import Gateway, Service
+from bench.host.uplink import Uplink, UplinkError
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.port import TerminalPort
 from bench.observe import Sink
@@ -30,6 +32,9 @@ class HostSettings:
     mtu: int
     poll: PollPlan
     window: int = WINDOW
+    directory_port: int = PORT
+    apdu_port: int | None = None
+    """Port of the APDU channel, None without one."""
 
 
 class Host:
@@ -53,7 +58,11 @@ class Host:
         self.node = ChannelNode(engine, self.chain, CHANNELS)
         self.node.attach_outward(self.link)
         self.gateway = Gateway(self.node, uplink, settings.window)
-        self.directory = Directory(uplink, self.gateway.services)
+        self.directory = Directory(engine, uplink, self.services, settings.directory_port)
+        self.apdu_port: ApduPort | None = None
+        if settings.apdu_port is not None:
+            self.apdu_port = ApduPort(engine, uplink, settings.apdu_port, self.link.submit_apdu, lambda: self.link.atr)
+            self.link.on_power = self._powered
 
     def start(self) -> None:
         """Power the first card."""
@@ -62,7 +71,17 @@ class Host:
     def stop(self) -> None:
         """Power down, close every listener."""
         self.link.stop()
+        if self.apdu_port is not None:
+            self.apdu_port.close()
         self.directory.listener.close()
+
+    def services(self) -> list[Service]:
+        """Everything the directory lists: what the cards offer, and the APDU port while the first card is powered."""
+        listed = self.gateway.services()
+        if self.apdu_port is not None and self.apdu_port.listener is not None:
+            listed.append(Service("apdu", self.apdu_port.listener.port, False, 1, "listening"))
+            listed.sort(key=lambda service: (service.card, service.port, service.name))
+        return listed
 
     @property
     def cards(self) -> dict[int, NodeFacts]:
@@ -72,3 +91,8 @@ class Host:
     def apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
         """An ordinary APDU to the first card."""
         self.link.submit_apdu(command, done)
+
+    def _powered(self, on: bool) -> None:
+        assert self.apdu_port is not None
+        with contextlib.suppress(UplinkError):  # the uplink tells of it; everything else goes on without this port
+            self.apdu_port.powered(on)

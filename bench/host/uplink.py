@@ -4,9 +4,12 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from bench.channels.message import Address, Cause
+
+HOST_ITSELF: Final = 0
+"""The ``card`` for whom the host listens on its own account: the directory, the APDU port."""
 
 
 class UplinkError(Exception):
@@ -46,13 +49,13 @@ class Connection(Protocol):
         """Take data to the other side; False when its buffer is full (``visitor.writable`` tells when to ask again), and then nothing is taken."""
 
     def want(self, count: int) -> None:
-        """``count`` more bytes (datagrams count by their length) may be handed to ``visitor.data``."""
+        """``count`` more bytes may be handed to ``visitor.data``. A datagram counts by its length, an empty one as a byte, and comes whole."""
 
     def finish(self) -> None:
         """No more will be sent."""
 
     def close(self, cause: Cause) -> None:
-        """Close; with a cause other than 0, abruptly."""
+        """Close; with a cause other than 0, abruptly. The visitor hears no more."""
 
 
 class Listener(Protocol):
@@ -62,10 +65,15 @@ class Listener(Protocol):
 
 
 class Uplink(Protocol):
-    """A network."""
+    """A network. ``card`` is the node on whose account something happens."""
 
-    def listen(self, port: int, udp: bool, arrived: Callable[[Connection], None]) -> Listener:
+    def listen(self, port: int, udp: bool, arrived: Callable[[Connection], None], card: int = HOST_ITSELF) -> Listener:
         """Accept connections on ``port`` (0: one of the uplink's choice). Raises UplinkError."""
 
-    def connect(self, address: Address, port: int, udp: bool, visitor: Visitor) -> Connection:
+    def connect(self, address: Address, port: int, udp: bool, visitor: Visitor, card: int = HOST_ITSELF) -> Connection:
         """Connect; ``visitor.connected`` or ``visitor.gone`` follows. Raises UplinkError."""
+
+
+def datagram_cost(data: bytes) -> int:
+    """What a datagram counts against ``want``: an empty one is not free."""
+    return max(1, len(data))

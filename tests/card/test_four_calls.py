@@ -228,7 +228,7 @@ def test_a_card_that_is_not_there_is_cause_07(node: int) -> None:
 
 def test_an_outside_nobody_listens_on_is_cause_07() -> None:
     async def run(io: Communication, _system: System, notes: Notes) -> None:
-        await expect(Cause.NOT_REACHABLE, io.open(Client(4242, Address(AddressKind.IPV4, b"\x7f\0\0\1"))), notes)
+        await expect(Cause.SERVICE_UNKNOWN, io.open(Client(4242, Address(AddressKind.IPV4, b"\x7f\0\0\1"))), notes)
         await expect(Cause.NOT_REACHABLE, io.open(Client(4242, Address.none())), notes)
 
     rig, notes = card_with(run)
