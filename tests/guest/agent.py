@@ -34,7 +34,7 @@ def open_port() -> int:
 
 
 class Job:
-    """One process that was asked for, in a session of its own."""
+    """One process that was asked for, in a process group of its own."""
 
     def __init__(self, number: int, process: "subprocess.Popen[bytes]") -> None:
         self.number = number
@@ -93,7 +93,7 @@ class Agent:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,
+                process_group=0,  # not a session: its leader would make each terminal it opens its own, and hang it up at its end
             )
         except (OSError, subprocess.SubprocessError) as error:
             self._send(Frame(Kind.ERRORS, frame.job, f"{error}\n".encode()))

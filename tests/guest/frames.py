@@ -20,7 +20,7 @@ class Kind(IntEnum):
     INPUT = 2
     """Standard input; an empty payload ends it."""
     SIGNAL = 3
-    """Payload: one byte, the signal, for the job's whole session."""
+    """Payload: one byte, the signal, for the job's whole process group."""
     OUTPUT = 4
     ERRORS = 5
     STATUS = 6
