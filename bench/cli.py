@@ -40,6 +40,8 @@ COMMANDS = {
     "card": Entry("bench.commands.card", "card_command", "Offer the reference card to other programs."),
     "gateway": Entry("bench.commands.gateway", "gateway_command", "Run the host daemon on real sockets."),
     "readers": Entry("bench.commands.readers", "readers_command", "List the readers that are attached."),
+    "rig": Entry("bench.commands.rigs", "rig_command", "Write or merge a rig file from what is attached."),
+    "calibrate": Entry("bench.commands.calibrate", "calibrate_command", "Measure a reader's own latency."),
     "atr": Entry("bench.commands.explain", "atr_command", "Explain an answer to reset."),
     "rates": Entry("bench.commands.explain", "rates_command", "List baud rates for a clock and TA1."),
     "apdu": Entry("bench.commands.explain", "apdu_command", "Explain a command APDU or a status word."),

@@ -22,6 +22,11 @@ def load_rig_file(path: Path) -> RigFileModel:
     return _checked(read(path, WHAT))
 
 
+def parse_rig_file(text: str, path: Path) -> RigFileModel:
+    """The same for text at hand; ``path`` is only named in mistakes."""
+    return _checked(parse(text, path, WHAT))
+
+
 def default_rig_file(folder: Path) -> tuple[RigFileModel, str]:
     """The rig file that is used where none is named, and its text: ``rigs/default.yaml`` below ``folder``, else one software chain."""
     path = folder / "rigs" / "default.yaml"
