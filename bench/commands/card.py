@@ -1,25 +1,28 @@
 """``cardbench card``: the reference card or chain as a device for other programs."""
 
 import signal
-import socket
 import sys
-import time
-from functools import partial
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 from pydantic import ValidationError
 
+from bench.commands.card_gempc import serve_gempc
+from bench.commands.card_vpcd import serve_vpcd
+from bench.commands.card_ways import Way, WayOptions
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.orders import InnerPolls, ServeOrder
 from bench.rig.pcscd import PrivatePcscd
 from bench.rig.served_chain import serve_chain
-from bench.serve.vpcd import DEFAULT_PORT, VpcdLoop, connect
+from bench.serve.gempc import MODELS
+from bench.serve.vpcd import DEFAULT_PORT
 
 EXIT_WRONG_USE, EXIT_BENCH = 2, 3
-RETRY_S = 0.5
-"""How long to wait before vpcd is tried again."""
+
+WAYS: Final[dict[str, Way]] = {"vpcd": serve_vpcd, "gempc": serve_gempc}
+WITH_PCSCD: Final = ("vpcd", "gempc")
+"""Ways that a private pcscd can be put at the other end of."""
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
@@ -28,7 +31,11 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
 
 @click.command("card")
 @click.option(
-    "--serve", "way", type=click.Choice(["vpcd"]), required=True, help="vpcd: into a virtual PC/SC reader, over TCP."
+    "--serve",
+    "way",
+    type=click.Choice(list(WAYS)),
+    required=True,
+    help="vpcd: into a virtual PC/SC reader, over TCP. gempc: into a serial CCID reader, on a pty.",
 )
 @click.option("--cards", default="1", metavar="N", show_default=True, help="How many cards in the chain.")
 @click.option("--mtu", default="256", metavar="N", show_default=True, help="Longest packet of each card in bytes.")
@@ -48,7 +55,11 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
 @click.option("--paced", is_flag=True, help="Hold each answer as long as the line and the card take.")
 @click.option("--host", default="127.0.0.1", metavar="H", show_default=True, help="Where vpcd listens.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="P", help=f"At which port.  [default: {DEFAULT_PORT}]")
-@click.option("--pcscd", "own", is_flag=True, help="Start a private pcscd with vpcd, and serve to that.")
+@click.option("--device", metavar="PATH", help="gempc: make a link to the pty here.")
+@click.option(
+    "--model", type=click.Choice(list(MODELS)), default="twin", show_default=True, help="gempc: which reader it is."
+)
+@click.option("--pcscd", "own", is_flag=True, help="Start a private pcscd, and serve to that.")
 @click.option("--once", is_flag=True, help="End when vpcd goes, with status 3, instead of waiting for it.")
 def card_command(
     way: str,
@@ -61,6 +72,8 @@ def card_command(
     paced: bool,
     host: str,
     port: int | None,
+    device: str | None,
+    model: str,
     own: bool,
     once: bool,
 ) -> None:
@@ -70,15 +83,20 @@ def card_command(
     it. vpcd asks every 400 ms whether a card is there. The cards behind the first run on virtual lines in the same process; their time is
     the wall's, except that a busy chain runs ahead by what each exchange takes on its line, unless --paced holds the answers.
 
+    With --serve gempc it sits in a CCID reader on a serial line, at TPDU level: libccid's serial driver (Debian: libccid) speaks T=0, T=1 and
+    PPS with it, character by character on a virtual line.
+
     \b
     Examples:
       cardbench card --serve vpcd
       cardbench card --serve vpcd --cards 3 --mtu 64 --paced
       cardbench card --serve vpcd --pcscd           needs no pcscd set up; prints how to reach its own
+      cardbench card --serve gempc --device /tmp/reader --model simpro --ta1 97
 
     Exit status 0 when interrupted, 2 for wrong options, 3 when pcscd could not be started or (with --once) vpcd went.
     """
-    del way  # there is one so far
+    if own and way not in WITH_PCSCD:
+        raise click.UsageError(f"--pcscd goes with --serve {' or '.join(WITH_PCSCD)}")
     if own and (port is not None or host != "127.0.0.1"):
         raise click.UsageError("--pcscd chooses the port itself: leave --host and --port out")
     given = {"cards": cards, "mtu": mtu, "profile": profile, "ta1": ta1, "card_time": card_time}
@@ -88,13 +106,9 @@ def card_command(
     _check(order)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _stop)
-    daemon: PrivatePcscd | None = None
+    daemon = PrivatePcscd() if own else None
     try:
-        if own:
-            daemon = PrivatePcscd()
-            daemon.start()
-            click.echo(f"export PCSCLITE_CSOCK_NAME={daemon.socket}")
-        _serve(order, host, daemon.port if daemon is not None else port or DEFAULT_PORT, once)
+        WAYS[way](order, WayOptions(host, port, device, model, once), daemon)
     except RigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BENCH)
@@ -116,38 +130,5 @@ def _check(order: ServeOrder) -> None:
         raise click.UsageError(str(reason)) from None
 
 
-def _serve(order: ServeOrder, host: str, port: int, once: bool) -> None:
-    waiting = False
-    while True:
-        try:
-            connection = connect(host, port)
-        except OSError as error:
-            if once:
-                raise RigError(f"vpcd at {host}:{port}: {error}: start pcscd with vsmartcard-vpcd") from None
-            if not waiting:
-                click.echo(f"waiting for vpcd at {host}:{port} ({error}): start pcscd with vsmartcard-vpcd", err=True)
-            waiting = True
-            time.sleep(RETRY_S)
-            continue
-        waiting = False
-        with connection:
-            served = serve_chain(order).whole_apdus()
-            count = "a card" if order.given["cards"] == "1" else f"a chain of {order.given['cards']} cards"
-            click.echo(f"serving {count} at {host}:{port}, ATR {served.atr.hex(' ').upper()} (Ctrl-C ends)")
-            VpcdLoop(partial(_made, connection), served).run(_never)
-        if once:
-            raise RigError(f"vpcd at {host}:{port} has closed the connection")
-        click.echo("vpcd has gone", err=True)
-        time.sleep(RETRY_S)
-
-
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise _Stopped
-
-
-def _made(connection: socket.socket) -> socket.socket:
-    return connection
-
-
-def _never() -> bool:
-    return False

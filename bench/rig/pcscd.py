@@ -159,6 +159,15 @@ class PrivatePcscd:
             f"pcscd did not come up within {READY_WITHIN_S:.0f} s (root or user namespaces are needed){_tail(self.log)}"
         )
 
+    def begin(self, driver: Driver) -> None:
+        """Start it and do not wait: for who serves the driver's reader in the same thread. Raises RigError for what is missing."""
+        if reason := missing_parts(driver):
+            raise RigError(f"no private pcscd: {reason}")
+        self.stop()
+        self.driver = driver
+        self.port = 0
+        self._launch()
+
     def stop(self) -> None:
         """End it and wait until it is gone."""
         process, self._process = self._process, None
