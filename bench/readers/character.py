@@ -70,6 +70,10 @@ class CharacterReader:
         """RST falls: what was on the line does not arrive any more."""
         raise NotImplementedError
 
+    def _granted(self) -> Wishes:
+        """The wishes, without what it cannot do."""
+        return self.wishes
+
     def _noticed(self) -> str:
         """Empty, or what is known to keep a command from its card: ``absent`` where a switch tells."""
         return ""
@@ -110,7 +114,7 @@ class CharacterReader:
         self._power_done = done
         self._powered = True
         self.ta1 = RATE_DEFAULT
-        self._activation = activation = Activation(self, self.wishes, self.patience)
+        self._activation = activation = Activation(self, self._granted(), self.patience)
         return activation
 
     def _drop(self) -> None:

@@ -274,6 +274,11 @@ class ServedUart:
             queue.popleft()
         return out
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that is not due yet."""
+        return bool(self._out)
+
     def sleep(self, longest: float) -> float:
         """Seconds until there is something to do again, at most ``longest``."""
         sleep = self.slaved.sleep(longest)
