@@ -200,6 +200,7 @@ class MonotonicEngine:
         self.timebase = timebase
         self.loop = asyncio.new_event_loop()
         self._began = time.monotonic_ns()
+        self._ticks_per_ns = timebase.nanoseconds(1)
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -217,11 +218,11 @@ class MonotonicEngine:
 
     @property
     def now(self) -> int:
-        return self.timebase.nanoseconds(time.monotonic_ns() - self._began)
+        return (time.monotonic_ns() - self._began) * self._ticks_per_ns
 
     def tick_of(self, monotonic_ns: int) -> int:
         """The tick of a reading of ``time.monotonic_ns()``, taken in any thread."""
-        return self.timebase.nanoseconds(monotonic_ns - self._began)
+        return (monotonic_ns - self._began) * self._ticks_per_ns
 
     def start(self) -> "MonotonicEngine":
         self._thread.start()
@@ -276,9 +277,17 @@ class MonotonicEngine:
         if self.loop_bound:
             self.post(action)
             return
-        with self._changed:
-            if not self._stopped:
-                self._event(action)
+        with self._changed:  # as in ``_event``, spelled out: this is on the way of every exchange
+            if self._stopped:
+                return
+            self._inside = threading.get_ident()
+            try:
+                action()
+            except BaseException as error:
+                if self._failure is None:
+                    self._failure = error
+            self._inside = None
+            self._tell_waiters()
 
     def fail(self, error: BaseException) -> None:
         """What the engine drives has broken: whoever waits, now or next, gets ``error``; of several the first."""

@@ -34,7 +34,7 @@ from bench.readers.pcsc_features import (
     set_nad_command,
 )
 from bench.readers.pcsc_watch import PcscWatch, Seen, WatchEvent
-from bench.readers.threads import DriverHungError, DriverThread
+from bench.readers.threads import DriverHungError, DriverThread, Job
 
 T = TypeVar("T")
 
@@ -94,6 +94,7 @@ class PcscReader:
         self.exclusive = exclusive
         self.fetches_itself = fetches_itself
         self.limits = limits if limits is not None else DriverLimits()
+        self.transmit_ns = _ns(self.limits.transmit)
         self.power_with = power_with
         """What ``power_up`` does to a card that is up already: cold or warm reset, or taking it as it stands."""
         self.leave_with = leave_with
@@ -109,7 +110,7 @@ class PcscReader:
         """Asked, in the reader's thread, after an error: a cause that whoever runs the other end knows of, or nothing."""
         self._level = level
         self._thread = DriverThread(engine, name, self._hung)
-        self._epoch = 0
+        self.epoch = 0
         """Counts power-downs: what was asked for before one is not answered after it."""
         self._context: Context | None = None
         self._connection: Connection | None = None
@@ -163,48 +164,45 @@ class PcscReader:
 
     def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
         """RST alone, as far as the driver does what SCARD_RESET_CARD asks."""
-        self._epoch += 1
+        self.epoch += 1
         self._power(f"resetting the card in {self.name!r}", Reset.WARM, done)
 
     def _power(self, what: str, how: Reset, done: Callable[[PowerUp], None]) -> None:
-        epoch = self._epoch
+        epoch = self.epoch
         wanted = (0, 1) if self.wishes.protocol is None else (self.wishes.protocol,)
 
         def powered(up: _Up) -> None:
-            if epoch == self._epoch:
+            if epoch == self.epoch:
                 self.protocol = up.status.protocol
                 self.ta1, self.clock_hz = up.observed.ta1, up.observed.clock_hz
                 done(PowerUp(up.status.atr))
 
         def failed(error: Exception) -> None:
-            if epoch == self._epoch:
+            if epoch == self.epoch:
                 done(PowerUp(b"", self._explain(error, powering=True)))
 
         self._thread.submit(what, lambda: self._connect(how, wanted), powered, failed, _ns(self.limits.power))
 
     def power_down(self) -> None:
-        self._epoch += 1
+        self.epoch += 1
         what = f"powering down the card in {self.name!r}"
         self._thread.submit(what, self._disconnect, _nobody, _nobody, _ns(self.limits.power))
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
-        epoch = self._epoch
-        engine = self.engine
-        begun_ns = time.monotonic_ns()
+        self._thread.put(_Exchange(self, command, done))
 
-        def carried(result: Transmitted) -> None:
-            if epoch == self._epoch:
-                done(Answer(result.response, engine.tick_of(result.start_ns), engine.tick_of(result.end_ns)))
+    def answered(self, exchange: "_Exchange") -> None:
+        """An exchange has been carried: an event."""
+        if exchange.epoch == self.epoch:
+            result, tick_of = exchange.result, self.engine.tick_of
+            exchange.done(Answer(result.response, tick_of(result.start_ns), tick_of(result.end_ns)))
 
-        def failed(error: Exception) -> None:
-            if epoch == self._epoch:
-                text = self._explain(error, powering=False)
-                done(Answer(b"", engine.tick_of(begun_ns), engine.now, error=text))
-
-        def what() -> str:
-            return f"SCardTransmit of {command[:5].hex(' ').upper()} at {self.name!r}"
-
-        self._thread.submit(what, lambda: self._carry(command), carried, failed, _ns(self.limits.transmit))
+    def not_answered(self, exchange: "_Exchange", error: Exception) -> None:
+        """An exchange has failed: an event."""
+        if exchange.epoch == self.epoch:
+            text = self._explain(error, powering=False)
+            engine = self.engine
+            exchange.done(Answer(b"", engine.tick_of(exchange.asked_ns), engine.now, error=text))
 
     def close(self) -> bool:
         """Let go of card and pcscd. False where a driver call does not return, so that its thread was abandoned."""
@@ -214,7 +212,7 @@ class PcscReader:
         return (watch is None or watch.join(self.limits.close)) and closed
 
     def _leave(self) -> None:
-        self._epoch += 1
+        self.epoch += 1
         watch, limit_s = self._watch, self.limits.close
         if watch is not None:
             watch.leave()
@@ -339,7 +337,8 @@ class PcscReader:
         if not state.present:
             raise PcscError("SCardGetStatusChange", PcscCode.SCARD_E_NO_SMARTCARD, reader)
 
-    def _carry(self, command: bytes) -> Transmitted:
+    def carry(self, command: bytes) -> Transmitted:
+        """One exchange, in the reader's thread. Raises what ``not_answered`` explains."""
         connection = self._connection
         if connection is None:
             raise PcscError("SCardTransmit", PcscCode.SCARD_W_UNPOWERED_CARD, self.name)
@@ -427,6 +426,35 @@ class PcscReader:
     def _hung(self, cause: str) -> None:
         do = "the reader is out of use: unplug it or restart pcscd, then run again"
         self.on_fault(fault_text(Fault.FROZEN, cause, do))
+
+
+class _Exchange(Job):
+    """One SCardTransmit."""
+
+    __slots__ = ("asked_ns", "command", "done", "epoch", "reader", "result")
+
+    def __init__(self, reader: PcscReader, command: bytes, done: Callable[[Answer], None]) -> None:
+        self.limit_ns = reader.transmit_ns
+        self.begun_ns = 0
+        self.ended = False
+        self.error = None
+        self.reader = reader
+        self.command = command
+        self.done = done
+        self.epoch = reader.epoch
+        self.asked_ns = time.monotonic_ns()
+
+    def what(self) -> str:
+        return f"SCardTransmit of {self.command[:5].hex(' ').upper()} at {self.reader.name!r}"
+
+    def work(self) -> None:
+        self.result = self.reader.carry(self.command)
+
+    def told(self) -> None:
+        self.reader.answered(self)
+
+    def failed(self, error: Exception) -> None:
+        self.reader.not_answered(self, error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,47 +38,62 @@ class DriverHungError(Exception):
     """A driver call did not return in time, now or earlier: the reader is not to be used. The text says which call."""
 
 
-class _Job(Generic[T]):
-    __slots__ = ("_what", "begun_ns", "done", "ended", "error", "failed", "limit_ns", "result", "work")
+class Job:
+    """One driver call: what it does, and who is told of it. (A class of its own where a call is made so often that closures would cost.)"""
+
+    __slots__ = ("begun_ns", "ended", "error", "limit_ns")
+
+    def __init__(self, limit_ns: int) -> None:
+        self.limit_ns = limit_ns
+        self.begun_ns = 0
+        self.ended = False
+        self.error: Exception | None = None
+
+    def what(self) -> str:
+        """The call, for people."""
+        raise NotImplementedError
+
+    def work(self) -> None:
+        """Make the call, in the driver's thread, and keep what came of it."""
+        raise NotImplementedError
+
+    def told(self) -> None:
+        """It returned: an event."""
+        raise NotImplementedError
+
+    def failed(self, error: Exception) -> None:
+        """It raised, or was given up: an event."""
+        raise NotImplementedError
+
+
+class _Call(Job, Generic[T]):
+    __slots__ = ("_done", "_failed", "_result", "_what", "_work")
 
     def __init__(
         self,
-        what: str | Callable[[], str],
+        what: str,
         work: Callable[[], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
         limit_ns: int,
     ) -> None:
+        super().__init__(limit_ns)
         self._what = what
-        self.work = work
-        self.done = done
-        self.failed = failed
-        self.limit_ns = limit_ns
-        self.begun_ns = 0
-        self.ended = False
-        self.result: T | None = None
-        self.error: Exception | None = None
+        self._work = work
+        self._done = done
+        self._failed = failed
 
-    @property
     def what(self) -> str:
-        """The call, for people: put into words only where somebody reads them."""
-        return self._what if isinstance(self._what, str) else self._what()
+        return self._what
 
-    def run(self) -> None:
-        """Do the work, in the driver's thread."""
-        self.begun_ns = time.monotonic_ns()
-        try:
-            self.result = self.work()
-        except Exception as error:
-            self.error = error
-        self.ended = True
+    def work(self) -> None:
+        self._result = self._work()
 
-    def tell(self) -> None:
-        """Tell what came of it, in an event."""
-        if self.error is not None:
-            self.failed(self.error)
-        else:
-            self.done(self.result)  # type: ignore[arg-type]
+    def told(self) -> None:
+        self._done(self._result)
+
+    def failed(self, error: Exception) -> None:
+        self._failed(error)
 
 
 class DriverThread:
@@ -91,31 +106,36 @@ class DriverThread:
         """Told, in an event, once: the cause for which the thread was abandoned."""
         self.hung = ""
         """Empty, or that cause."""
-        self._jobs: SimpleQueue[_Job[object] | None] = SimpleQueue()
-        self._waiting: deque[_Job[object]] = deque()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._waiting: deque[Job] = deque()
         self._watch: Timer | None = None
         self._thread = threading.Thread(target=self._main, name=f"reader {name}", daemon=True)
+        self._started = False
         self._closed = False
 
     def submit(
         self,
-        what: str | Callable[[], str],
+        what: str,
         work: Callable[[], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
         limit_ns: int,
     ) -> None:
         """Have ``work`` done in the thread; ``done`` or ``failed`` comes as an event, within ``limit_ns`` of its turn."""
+        self.put(_Call(what, work, done, failed, limit_ns))
+
+    def put(self, job: Job) -> None:
+        """As ``submit``, for a job that is made already."""
         if self.hung or self._closed:
             reason = self.hung or f"{self.name} has been closed"
-            self.engine.after(0, lambda: failed(DriverHungError(reason)))
+            self.engine.after(0, lambda: job.failed(DriverHungError(reason)))
             return
-        job: _Job[object] = _Job(what, work, done, failed, limit_ns)  # type: ignore[arg-type]
         self._waiting.append(job)
         if self._watch is None:
-            self._watch = self.engine.after(self.engine.timebase.nanoseconds(limit_ns), self._look)
+            self._watch = self.engine.after(self.engine.timebase.nanoseconds(job.limit_ns), self._look)
         self._jobs.put(job)
-        if self._thread.ident is None:
+        if not self._started:
+            self._started = True
             self._thread.start()
 
     def close(self, limit_s: float) -> bool:
@@ -126,13 +146,18 @@ class DriverThread:
         self._jobs.put(None)
         self._thread.join(limit_s)
         if self._thread.is_alive() and not self.hung:
-            what = self._waiting[0].what if self._waiting else "a driver call"
+            what = self._waiting[0].what() if self._waiting else "a driver call"
             self._leave(f"{what} has not returned for {limit_s:.0f} s")
         return not self._thread.is_alive()
 
     def _main(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.run()
+            job.begun_ns = time.monotonic_ns()
+            try:
+                job.work()
+            except Exception as error:
+                job.error = error
+            job.ended = True
             if self.hung:
                 break
             self.engine.hand_in(self._returned)
@@ -140,8 +165,13 @@ class DriverThread:
 
     def _returned(self) -> None:
         """The first of those that wait has returned."""
-        if not self.hung:
-            self._waiting.popleft().tell()
+        if self.hung:
+            return
+        job = self._waiting.popleft()
+        if job.error is None:
+            job.told()
+        else:
+            job.failed(job.error)
 
     def _look(self) -> None:
         """The watch on the call under way: one timer, set again while there is something to watch."""
@@ -155,7 +185,7 @@ class DriverThread:
             rest = max(job.limit_ns - used, job.limit_ns // 10)
             self._watch = self.engine.after(self.engine.timebase.nanoseconds(rest), self._look)
             return
-        cause = f"{job.what} has not returned for {job.limit_ns / 1e9:.0f} s"
+        cause = f"{job.what()} has not returned for {job.limit_ns / 1e9:.0f} s"
         self._leave(cause)
         waiting, self._waiting = self._waiting, deque()
         for each in waiting:
