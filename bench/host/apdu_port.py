@@ -1,11 +1,11 @@
 """The APDU channel as a socket port (docs/gateway.md): ordinary APDUs to the first card, open from the answer to reset on, beside all sockets.
 
-Two forms, told apart by the first byte of a connection. **Frames**, for programs: four bytes of length (big-endian: the first is 00) and as many
-bytes of APDU; an empty frame asks for the answer to reset. **Lines**, for people: an APDU in hexadecimal, blanks as one likes; ``atr`` asks for the answer to
-reset. Answers come in the form of the question: data and status word. In frames an empty answer means that there was none; in lines the reason is told.
+Two forms, told apart by the first byte of a connection. **Frames**, for programs: four bytes of length (big-endian, the first is 00) and as many
+bytes of APDU; an empty frame asks for the answer to reset. **Lines**, for people: an APDU in hexadecimal, blanks as one likes; ``atr`` asks for
+the answer to reset. Answers come in the form of the question: data and status word. An empty frame says that there was none; a line says why.
 
-One visitor at a time has the card, so that a SELECT and what follows it belong together; others wait in line. Who is silent for long while others wait
-has to go.
+One visitor at a time has the card, so that a SELECT and what follows it belong together; others wait in line. Who is silent for long while
+others wait has to go.
 """
 
 import binascii
@@ -14,9 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from bench.channels.message import Cause
-from bench.engine import Engine, Timer
 from bench.hop.terminal_link import ApduOutcome
-from bench.host.uplink import Connection, Listener, Uplink
+from bench.host.uplink import Connection, Listener, Pending, Uplink, Wait
 from bench.iso7816.apdu import CommandApdu, parse_command
 from bench.iso7816.errors import ApduError
 
@@ -36,8 +35,8 @@ Submit = Callable[[CommandApdu, Callable[[ApduOutcome], None]], None]
 class ApduPort:
     """Listens while the card is powered: tell it with ``powered``."""
 
-    def __init__(self, engine: Engine, uplink: Uplink, port: int, submit: Submit, atr: Callable[[], bytes]) -> None:
-        self.engine = engine
+    def __init__(self, wait: Wait, uplink: Uplink, port: int, submit: Submit, atr: Callable[[], bytes]) -> None:
+        self.wait = wait
         self.submit = submit
         self.atr = atr
         self.carried = 0
@@ -48,7 +47,7 @@ class ApduPort:
         self._port = port
         self._line: deque[_Visitor] = deque()
         """Who waits, the first of them being served."""
-        self._idle: Timer | None = None
+        self._idle: Pending | None = None
 
     def powered(self, on: bool) -> None:
         """The first card has answered to reset, or is gone. Raises UplinkError where the port is not to be had."""
@@ -80,7 +79,7 @@ class ApduPort:
             self._idle.cancel()
             self._idle = None
         if len(self._line) > 1 and not self._line[0].running:
-            self._idle = self.engine.after(self.engine.timebase.nanoseconds(IDLE_NS), self._too_long)
+            self._idle = self.wait(IDLE_NS, self._too_long)
 
     def left(self, visitor: "_Visitor") -> None:
         """Gone, or as good as gone."""
@@ -123,7 +122,7 @@ class _Visitor:
         self._gone = False
         self._last = False
         """Nothing after the answer that is being written."""
-        self._reading: Timer | None = None
+        self._reading: Pending | None = None
 
     # -- the connection's visitor --------------------------------------------------------------------------------------------
 
@@ -280,8 +279,7 @@ class _Visitor:
         if self.connection.send(data):
             return
         self._answer = data
-        engine = self.port.engine
-        self._reading = engine.after(engine.timebase.nanoseconds(READ_NS), lambda: self.drop(Cause.SERVICE_ERROR))
+        self._reading = self.port.wait(READ_NS, lambda: self.drop(Cause.SERVICE_ERROR))
 
 
 def _nothing() -> None:

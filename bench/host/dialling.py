@@ -19,7 +19,7 @@ Failed = Callable[[Cause, str], None]
 
 
 class Dialling:
-    """One attempt to connect. Either ``made`` or ``failed`` is called, as an event, after the constructor has returned; or neither, after ``cancel``."""
+    """One attempt to connect. ``made`` or ``failed`` is called, as an event, after the constructor has returned; neither after ``cancel``."""
 
     def __init__(
         self, ground: Ground, addresses: Sequence[IpAddress], port: int, seconds: float, made: Made, failed: Failed

@@ -4,9 +4,8 @@ import json
 from collections.abc import Callable
 
 from bench.channels.message import Cause
-from bench.engine import Engine, Timer
 from bench.host.gateway import Service
-from bench.host.uplink import Connection, Listener, Uplink
+from bench.host.uplink import Connection, Listener, Pending, Uplink, Wait
 
 PORT = 7816
 LONGEST_REQUEST = 64
@@ -33,8 +32,8 @@ def as_json(services: list[Service]) -> str:
 class Directory:
     """Listens on the uplink from its making on."""
 
-    def __init__(self, engine: Engine, uplink: Uplink, services: Callable[[], list[Service]], port: int = PORT) -> None:
-        self.engine = engine
+    def __init__(self, wait: Wait, uplink: Uplink, services: Callable[[], list[Service]], port: int = PORT) -> None:
+        self.wait = wait
         self.services = services
         self.listener: Listener = uplink.listen(port, False, self._arrived)
 
@@ -53,7 +52,7 @@ class _Reader:
         self._request = b""
         self._answer = b""
         self._answered = False
-        self._timer: Timer | None = self._after(PATIENCE_NS, self._reply)
+        self._timer: Pending | None = directory.wait(PATIENCE_NS, self._reply)
 
     def connected(self) -> None:
         """It is, since it arrived."""
@@ -84,7 +83,7 @@ class _Reader:
             return
         self._answered = True
         self._stop()
-        self._timer = self._after(READ_NS, self._late)
+        self._timer = self.directory.wait(READ_NS, self._late)
         services = self.directory.services()
         wants_json = self._request.split(b"\n")[0].strip().lower() == b"json"
         self._answer = (as_json(services) if wants_json else as_lines(services)).encode("ascii") or b"\r\n"
@@ -93,10 +92,6 @@ class _Reader:
     def _late(self) -> None:
         self._answer = b""
         self.connection.close(Cause.SERVICE_ERROR)
-
-    def _after(self, nanoseconds: int, action: Callable[[], None]) -> Timer:
-        engine = self.directory.engine
-        return engine.after(engine.timebase.nanoseconds(nanoseconds), action)
 
     def _stop(self) -> None:
         if self._timer is not None:

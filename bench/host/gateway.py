@@ -111,7 +111,7 @@ class Gateway:
         channel.refuse(cause)
 
     def _has_room(self, card: int, held: int = 0) -> bool:
-        """Whether ``card`` may have one more channel than it has (``held`` of them is that one): the equal share of each other card is kept for it."""
+        """Whether ``card`` may have one more channel, or keep the ``held`` ones it has just got: each other card's equal share is kept for it."""
         table = self.node.table
         cards = self.node.chain.beyond
         share = table.limit // max(1, len(cards))

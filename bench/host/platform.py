@@ -16,7 +16,7 @@ from bench.hop.terminal_link import ApduOutcome, TerminalLink
 from bench.host.apdu_port import ApduPort
 from bench.host.directory import PORT, Directory
 from bench.host.gateway import Gateway, Service
-from bench.host.uplink import Uplink, UplinkError
+from bench.host.uplink import Pending, Uplink, UplinkError, Wait
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.port import TerminalPort
 from bench.observe import Sink
@@ -38,7 +38,7 @@ class HostSettings:
 
 
 class Host:
-    """Everything behind the first hop's terminal side. ``start`` begins to look for cards."""
+    """Everything behind the first hop's terminal side. ``start`` begins to look for cards. ``wait``: the time of visitors, where it is not the engine's."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Host:
         sink: Sink,
         *,
         hop: bool = True,
+        wait: Wait | None = None,
     ) -> None:
         self.engine = engine
         self.uplink = uplink
@@ -58,10 +59,12 @@ class Host:
         self.node = ChannelNode(engine, self.chain, CHANNELS)
         self.node.attach_outward(self.link)
         self.gateway = Gateway(self.node, uplink, settings.window)
-        self.directory = Directory(engine, uplink, self.services, settings.directory_port)
+        self.directory = Directory(wait or self._wait, uplink, self.services, settings.directory_port)
         self.apdu_port: ApduPort | None = None
         if settings.apdu_port is not None:
-            self.apdu_port = ApduPort(engine, uplink, settings.apdu_port, self.link.submit_apdu, lambda: self.link.atr)
+            self.apdu_port = ApduPort(
+                wait or self._wait, uplink, settings.apdu_port, self.link.submit_apdu, lambda: self.link.atr
+            )
             self.link.on_power = self._powered
 
     def start(self) -> None:
@@ -91,6 +94,9 @@ class Host:
     def apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
         """An ordinary APDU to the first card."""
         self.link.submit_apdu(command, done)
+
+    def _wait(self, nanoseconds: int, action: Callable[[], object]) -> Pending:
+        return self.engine.after(self.engine.timebase.nanoseconds(nanoseconds), action)
 
     def _powered(self, on: bool) -> None:
         assert self.apdu_port is not None

@@ -40,16 +40,20 @@ class SocketUplink:
         """Connections there are, those still being made or drained included."""
         return len(self._tcp) + len(self._udp)
 
+    def drain(self) -> None:
+        """Take no more connections, in either direction; those there are go on."""
+        self._closed = True
+        for each in self._listeners:
+            each.close()
+        self._listeners.clear()
+
     def close(self) -> None:
         """Close every socket; connections that stand are reset."""
-        self._closed = True
+        self.drain()
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for each in list(self._listeners):
-            each.close()
         for tcp in list(self._tcp):
-            tcp.close(Cause.CHANNEL_CLOSED)
-            tcp._reset(Cause.CHANNEL_CLOSED)
+            tcp.abort()
         for udp in list(self._udp):
             udp.close(Cause.CHANNEL_CLOSED)
         self._resolver.close()
@@ -147,7 +151,7 @@ class SocketUplink:
         self._udp.pop(connection, None)
 
     def _sweep_later(self) -> None:
-        if self._sweeping is None and not self._closed:
+        if self._sweeping is None:
             self._sweeping = self.ground.loop.call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:

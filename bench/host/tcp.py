@@ -126,6 +126,11 @@ class TcpConnection:
         else:
             self._drain()
 
+    def abort(self) -> None:
+        """Reset it now, also where it is only waiting for the peer's end."""
+        self.close(Cause.CHANNEL_CLOSED)
+        self._reset(Cause.CHANNEL_CLOSED)
+
     # -- what the loop tells -----------------------------------------------------------------------------------------------
 
     def check(self) -> None:

@@ -74,6 +74,16 @@ class Uplink(Protocol):
         """Connect; ``visitor.connected`` or ``visitor.gone`` follows. Raises UplinkError."""
 
 
+class Pending(Protocol):
+    """Something that will happen unless it is cancelled."""
+
+    def cancel(self) -> None: ...
+
+
+Wait = Callable[[int, Callable[[], object]], Pending]
+"""Have something done after so many nanoseconds of the time in which visitors live: the wall's on real sockets, the engine's elsewhere."""
+
+
 def datagram_cost(data: bytes) -> int:
     """What a datagram counts against ``want``: an empty one is not free."""
     return max(1, len(data))
