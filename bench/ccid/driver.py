@@ -6,8 +6,9 @@ own T=0, too; short and extended APDU levels take what they are given. Left out:
 Times are nanoseconds, lengths are bytes.
 """
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.ccid.codes import IccState, PowerSelect, SlotError
@@ -94,6 +95,8 @@ class CcidDriver:
         self.asked = Asked()
         self.up: Powered | None = None
         self._exchanger: Exchanger | None = None
+        self._unsure = False
+        """Rate in force not known before the first exchange."""
         self._clock_khz = plan.descriptor.default_clock_khz
 
     @property
@@ -184,6 +187,7 @@ class CcidDriver:
         clock_hz = clock_khz * KHZ
         waits = Waits(atr, Rate(ta1 or RATE_DEFAULT), clock_hz)
         self._exchanger = yield from self._begin(waits, protocol, asked)
+        self._unsure = rate_by is RateBy.READER_PPS
         return Powered(raw, protocol, ta1, clock_hz, name)
 
     def _clock(self, asked: Asked) -> int:
@@ -255,7 +259,8 @@ class CcidDriver:
         got = yield from self._get()
         if asked.protocol is not None and got is not None and got.protocol != protocol:
             wanted = T1Parameters.of(atr, got.ta1) if protocol == 1 else T0Parameters.of(atr, got.ta1)
-            yield from self.pipe.ask(lambda slot, seq: SetParameters.of(slot, seq, wanted))
+            with contextlib.suppress(RefusedError):  # then what it chose stays
+                yield from self.pipe.ask(lambda slot, seq: SetParameters.of(slot, seq, wanted))
             got = yield from self._get()
         if got is None:
             return protocol, 0
@@ -307,9 +312,19 @@ class CcidDriver:
             raise UnableError("the card has no power: power it up first")
         self.pipe.first_ns = 0
         try:
-            return (yield from self._exchanger.exchange(command, now_ns))
+            exchanged = yield from self._exchanger.exchange(command, now_ns)
         except CardError as error:
-            return Exchanged(b"", self.pipe.first_ns or now_ns, self.pipe.at_ns, error=str(error))
+            exchanged = Exchanged(b"", self.pipe.first_ns or now_ns, self.pipe.at_ns, error=str(error))
+        if self._unsure:
+            self._unsure = False
+            yield from self._look_again()
+        return exchanged
+
+    def _look_again(self) -> Steps[None]:
+        """A reader that makes the PPS itself may make it with the first exchange: what came of it."""
+        got = yield from self._get()
+        if got is not None and self.up is not None and got.protocol == self.up.protocol:
+            self.up = replace(self.up, ta1=got.ta1)
 
 
 def power_on(select: PowerSelect) -> Callable[[int, int], IccPowerOn]:

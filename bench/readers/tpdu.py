@@ -181,7 +181,7 @@ class TpduSlot:
     def set_parameters(self, parameters: ProtocolParameters) -> None:
         rate = Rate(parameters.ta1)
         if rate.baud(self.clock_hz) > self.traits.maximum_rate_bps:
-            raise SlotRefusal(_RATE_OFFSET, f"{rate} is {rate.baud(self.clock_hz):.0f} bit/s, too fast for this slot")
+            raise SlotRefusal(_RATE_OFFSET, f"{rate} is {float(rate.baud(self.clock_hz)):.0f} bit/s, too fast for this slot")
         if parameters.protocol == 1 and isinstance(parameters, T1Parameters):
             cwt, guard = cwt_etu(parameters.cwi), card_guard_etu(parameters.guard, 1)
             if cwt < guard:

@@ -287,6 +287,7 @@ class UsbReader:
 
         def carried(result: Exchanged) -> None:
             if epoch == self._epoch:
+                self._up = self._driver.up if self._driver is not None else None
                 done(self._answer(command, result))
 
         def failed(error: Exception) -> None:
