@@ -152,7 +152,7 @@ class SerialReader(CharacterReader):
         """Told, in an event, of what broke that no card can be blamed for, and what to do."""
         self.on_card: Callable[[bool], None] = _nobody
         """Told, in an event, when the detect line says that a card came or went."""
-        pty = is_pty(url)
+        self._pty = pty = is_pty(url)
         self._local = "://" not in url or url.startswith("hwgrep://")
         patience = self.options.patience_ns
         if patience is None:
@@ -294,7 +294,7 @@ class SerialReader(CharacterReader):
             self._send_next(sending, tick)
 
     def _send_next(self, sending: _Sending, tick: int) -> None:
-        """Hand the port, at ``tick``, what may follow without a pause: all of it, or one character where the guard time is longer than the UART's own."""
+        """Hand the port, at ``tick``, what may follow without a pause: one character where the guard time is longer than the UART's own."""
         if sending is not self._sending:
             return
         burst = sending.burst
@@ -327,7 +327,9 @@ class SerialReader(CharacterReader):
 
     @property
     def _character_etu(self) -> int:
-        """How long a character of this UART is, in bits."""
+        """How long a character of this UART is, in bits; a pty has none, and takes them as they are to be."""
+        if self._pty and not self._parity:
+            return GUARD_ETU
         return 9 + self._parity + self._settings.stop_bits
 
     def _end_sending(self) -> None:

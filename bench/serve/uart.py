@@ -10,6 +10,7 @@ Left out: parity and framing errors are not reported to the terminal with the ch
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
+import time
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from bench.iso7816.line import CHARACTER_END_ETU, Burst, CardEnd
 from bench.serve.slaved import SlavedEngine
 
 INITIAL_BAUD: Final = 9600
+REST_NS: Final = 20 * 10**6
+"""At once: how long the card's time stands still for the rest of what the terminal has begun to write. The system may hand it over in pieces, and
+at a high rate the card's waiting times are shorter than that takes."""
 _PARITY_CELL: Final = 1 << 9
 """Of the twelve etu of a character: start, eight data bits, parity, guard time."""
 
@@ -90,7 +94,11 @@ class ServedUart:
         self.convention = Convention.DIRECT
         """The card's, as its last answer to reset began."""
         self.present = True
-        self.slaved = SlavedEngine(engine)
+        self._standing: int | None = None
+        """Since when, on the wall's clock (ns), the card's time has stood still."""
+        self._stood = 0
+        self._rest_until = 0
+        self.slaved = SlavedEngine(engine, self._clock)
         self._power = False
         self._rst = False
         self._powered = False
@@ -176,6 +184,8 @@ class ServedUart:
     def received(self, data: bytes) -> None:
         """The terminal has written."""
         now = self.slaved.follow()
+        if self._standing is None:
+            self._standing = time.monotonic_ns()  # what we take to work it out is no time of the card's
         etu = self.etu
         pitch = self.settings.character_bits * etu
         wired = self.pacing is Pacing.WIRED
@@ -188,7 +198,12 @@ class ServedUart:
         self._busy_until = max(self._busy_until, burst.taken)
         if self._powered and self._rst:
             self._to_card(burst, data)
+        before = len(self._out)
         self._run_ahead()
+        if self.pacing is Pacing.AT_ONCE and self._powered and len(self._out) == before:
+            self._rest_until = time.monotonic_ns() + REST_NS
+        else:
+            self._go_on()
 
     def _to_card(self, burst: Burst, written: bytes) -> None:
         end, epoch = self.end, self._epoch
@@ -247,8 +262,20 @@ class ServedUart:
 
     # -- time ------------------------------------------------------------------------------------------------------------------
 
+    def _clock(self) -> int:
+        """The wall's, without the times it stood still."""
+        now = time.monotonic_ns() if self._standing is None else self._standing
+        return now - self._stood
+
+    def _go_on(self) -> None:
+        if self._standing is not None:
+            self._stood += time.monotonic_ns() - self._standing
+            self._standing = None
+
     def follow(self) -> None:
         """Let the card live up to now."""
+        if self._standing is not None and time.monotonic_ns() > self._rest_until:
+            self._go_on()
         self.slaved.follow()
         self._run_ahead()
 
@@ -282,6 +309,8 @@ class ServedUart:
     def sleep(self, longest: float) -> float:
         """Seconds until there is something to do again, at most ``longest``."""
         sleep = self.slaved.sleep(longest)
+        if self._standing is not None:
+            sleep = min(longest, REST_NS / 1e9)
         if self._out and self.pacing is not Pacing.AT_ONCE:
             sleep = min(sleep, self.slaved.seconds_until(self._out[0].due))
         return 0.0 if self._out and self.pacing is Pacing.AT_ONCE else sleep
