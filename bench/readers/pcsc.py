@@ -354,7 +354,7 @@ class PcscReader:
             return _BrokenError(cause)
         if isinstance(error, PcscMissingError):
             return error
-        if error.trouble is Trouble.EXCHANGE and self._pulled():
+        if error.trouble in (Trouble.EXCHANGE, Trouble.MUTE) and self._pulled():
             error = PcscError(error.call, PcscCode.SCARD_W_REMOVED_CARD, self.name)
         if error.trouble in (Trouble.DAEMON, Trouble.READER):
             self._release()
@@ -365,12 +365,13 @@ class PcscReader:
     def _pulled(self) -> bool:
         """Whether pcscd sees the card gone, now or at its next look."""
         context, connection = self._context, self._connection
-        if context is None or connection is None:
+        if context is None:
             return False
         try:
-            state = context.state(connection.reader)
+            reader = connection.reader if connection is not None else self._find(context)
+            state = context.state(reader)
             if state.present:
-                state = context.state(connection.reader, state, PULLED_GRACE_MS)
+                state = context.state(reader, state, PULLED_GRACE_MS)
         except PcscError:
             return False
         return not state.present

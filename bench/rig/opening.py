@@ -107,13 +107,39 @@ def _pcsc(model: RigModel, given: Given, engine: MonotonicEngine, served: Served
 
 
 def _serial(model: RigModel, given: Given, engine: MonotonicEngine, served: ServedReader | None) -> Reader:
-    del model, given, engine, served
-    raise RigError("a serial reader cannot be driven yet")
+    from bench.readers.serial import SerialOptions, SerialReader
+
+    reader = model.reader
+    port = served.address if served is not None else reader.port
+    assert port, "the rig model sees to it that a serial reader has a port"
+    options = SerialOptions(
+        reset=reader.reset,
+        reset_inverted=reader.reset_inverted,
+        detect=reader.detect,
+        detect_inverted=reader.detect_inverted,
+        echo=reader.echo,
+        parity=None if reader.parity == "even" and served is not None else reader.parity,
+    )
+    return SerialReader(engine, port, card_clock(model, given), options=options)
+
+
+def card_clock(model: RigModel, given: Given) -> int:
+    """The card clock of a serial rig: its crystal; a served card has any that the point asks for."""
+    return model.reader.clock_hz or given.clock_hz
 
 
 def _usb(model: RigModel, given: Given, engine: MonotonicEngine, served: ServedReader | None) -> Reader:
-    del model, given, engine, served
-    raise RigError("a usb reader cannot be driven yet")
+    from bench.readers.usb import UsbReader
+    from bench.readers.usb_errors import UsbError
+
+    del served
+    reader = model.reader
+    assert reader.device is not None, "the rig model sees to it that a usb reader has a device"
+    clock = reader.clock_hz or (given.clock_hz if given.clock_hz != DEFAULT_CLOCK_HZ else None)
+    try:
+        return UsbReader(engine, reader.device, reader.slot, clock_hz=clock)
+    except (UsbError, ValueError) as error:
+        raise RigError(f"rig {model.name}: {error}") from error
 
 
 _Opener = Callable[[RigModel, Given, MonotonicEngine, ServedReader | None], Reader]

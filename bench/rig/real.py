@@ -18,8 +18,8 @@ from bench.rig.guard import UNLIMITED, Guard, Guarded
 from bench.rig.hands import Hands, Move, OrderedHands, hands_of
 from bench.rig.inventory_match import reader_key
 from bench.rig.locks import ReaderLock
-from bench.rig.model import RigModel
-from bench.rig.opening import declared, open_reader, refusal, wish
+from bench.rig.model import ReaderKind, RigModel
+from bench.rig.opening import card_clock, declared, open_reader, refusal, wish
 from bench.rig.orders import ServeOrder
 from bench.rig.served_reader import ServedReader, close_served_reader, served_reader
 from bench.rig.software import PLAIN, profile_named
@@ -119,7 +119,7 @@ def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
     try:
         if model.serve is not None:
             making.served = served_reader()
-            making.served.fresh(ServeOrder(given.texts(), paced=given.card_time.ns > 0), model)
+            making.served.fresh(_order(model, given), model)
         else:
             making.lock = ReaderLock(reader_key(model.reader)).acquire()
         making.engine = engine = MonotonicEngine(model.timebase(given)).start()
@@ -132,6 +132,13 @@ def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
         if isinstance(error, RigError):
             quarantine.broke(model.name, str(error))
         raise
+
+
+def _order(model: RigModel, given: Given) -> ServeOrder:
+    texts = given.texts()
+    if model.reader.kind is ReaderKind.SERIAL:
+        texts["clock_hz"] = str(card_clock(model, given))
+    return ServeOrder(texts, paced=given.card_time.ns > 0)
 
 
 def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given, sink: Sink) -> RealRig:

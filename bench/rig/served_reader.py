@@ -5,11 +5,13 @@ One for each process of the bench, kept from point to point; only the cards are 
 
 import atexit
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from bench.readers import pcsc_adapter
 from bench.readers.pcsc import find_reader
+from bench.readers.pcsc_adapter import Context, ReaderState
 from bench.readers.pcsc_errors import PcscError, PcscMissingError
 from bench.rig.errors import RigError
 from bench.rig.model import ReaderKind, RigModel, Serve, ServeWay
@@ -111,8 +113,28 @@ class ServedReader:
             driver = Driver.serial(cards.address, GEMPC[way]) if way in GEMPC else Driver.usb()
             if not daemon.running or daemon.driver != driver:
                 daemon.start(driver)
-        self._wait_present(reader)
+        context = pcsc_adapter.establish()
+        try:
+            if way is ServeWay.VPCD:
+                _await(context, _listed(context, reader), lambda state: state.present, SEEN_WITHIN_S)
+            else:
+                self._show(context, _listed(context, reader), atr)
+        finally:
+            context.release()
         return atr
+
+    def _show(self, context: Context, reader: str, atr: bytes) -> None:
+        """Have pcscd know the card in the reader for the one that is there now: where it still knows another, that one goes first."""
+
+        def known(state: ReaderState) -> bool:
+            return state.present and state.atr == atr
+
+        if known(context.state(reader)):
+            return
+        self._there().pull(1)
+        _await(context, reader, lambda state: not state.present, SEEN_WITHIN_S)
+        self._there().insert(1)
+        _await(context, reader, lambda state: known(state) or state.mute, SEEN_WITHIN_S)
 
     def _cards(self, setting: Setting, where: str) -> Orderly:
         """The process that serves, started where it does not run."""
@@ -137,22 +159,19 @@ class ServedReader:
         if cards is not None:
             cards.stop()
 
-    def _wait_present(self, wanted: str) -> None:
-        context = pcsc_adapter.establish()
-        try:
-            reader = _listed(context, wanted)
-            limit = time.monotonic() + SEEN_WITHIN_S
-            state = context.state(reader)
-            while not state.present:
-                left_ms = round((limit - time.monotonic()) * 1000)
-                if left_ms <= 0:
-                    raise RigError(f"pcscd did not see the served card in {reader!r} within {SEEN_WITHIN_S:.0f} s")
-                state = context.state(reader, state, left_ms)
-        finally:
-            context.release()
+
+def _await(context: Context, reader: str, wanted: Callable[[ReaderState], bool], within_s: float) -> None:
+    """Wait until pcscd says of the reader what is wanted. Raises RigError."""
+    limit = time.monotonic() + within_s
+    state = context.state(reader)
+    while not wanted(state):
+        left_ms = round((limit - time.monotonic()) * 1000)
+        if left_ms <= 0:
+            raise RigError(f"pcscd did not see the served card in {reader!r} come or go within {within_s:.0f} s")
+        state = context.state(reader, state, left_ms)
 
 
-def _listed(context: pcsc_adapter.Context, wanted: str) -> str:
+def _listed(context: Context, wanted: str) -> str:
     """The reader, once pcscd lists it. Raises RigError."""
     limit = time.monotonic() + LISTED_WITHIN_S
     while True:

@@ -2,9 +2,12 @@
 
 import socket
 from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 from bench.rig.served_chain import ServedChain
+from bench.serve.gempc import Model, ServedGempc
+from bench.serve.gempc_loop import GempcLoop, Pty
 from bench.serve.rfc2217_loop import Rfc2217Loop
 from bench.serve.uart import Pacing, ServedUart
 from bench.serve.uart_loop import UartLoop
@@ -134,13 +137,40 @@ class Rfc2217Offer(UartOffer):
         return Rfc2217Loop(served, host or "127.0.0.1", int(port or 0))
 
 
+class GempcOffer(Offer[ServedGempc]):
+    """A serial CCID reader on a pty, to which a link is made where it is to be found."""
+
+    model: ClassVar[Model] = Model.TWIN
+
+    def put(self, chain: ServedChain) -> None:
+        """Unseen: a driver looks only every 400 ms, and whoever gives the orders knows whether that matters."""
+        if isinstance(self._loop, GempcLoop):
+            self._loop.replace(self._form(chain), unseen=True)
+        else:
+            super().put(chain)
+
+    def _form(self, chain: ServedChain) -> ServedGempc:
+        return ServedGempc(chain.engine, [chain.end], self.model, chain.given.clock_hz, paced=chain.paced)
+
+    def _begin(self, served: ServedGempc) -> GempcLoop:
+        return GempcLoop(Pty(Path(self.where)), served)
+
+
+class SimProOffer(GempcOffer):
+    """The same with two slots, one of them empty."""
+
+    model = Model.SIM_PRO
+
+
 def _nothing() -> None:
     pass
 
 
-AnyOffer = Offer[ServedCard] | Offer[ServedUart]
+AnyOffer = Offer[ServedCard] | Offer[ServedUart] | Offer[ServedGempc]
 OFFERS: Final[dict[str, Callable[[str, str], AnyOffer]]] = {
     "vpcd": VpcdOffer,
+    "gempc-twin": GempcOffer,
+    "gempc-simpro": SimProOffer,
     "rfc2217": Rfc2217Offer,
 }
 """By way: made with an address and a level."""

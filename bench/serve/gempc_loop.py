@@ -88,14 +88,18 @@ class GempcLoop:
         """Call ``readable`` whenever there is something to read at this descriptor."""
         self._selector.register(file, selectors.EVENT_READ, readable)
 
-    def replace(self, served: ServedGempc) -> None:
-        """Put a reader of the same model with other cards in the place of this one. A driver sees the old card go before it sees the new one."""
+    def replace(self, served: ServedGempc, *, unseen: bool = False) -> None:
+        """Put a reader of the same model with other cards in the place of this one. A driver sees the old card go before it sees the new one.
+
+        ``unseen``: it is told of nothing and finds the new card at the next reset, which spares the time until it looks.
+        """
         before, self.served = self.served, served
         before.off()
         served.succeed(before)
         served.on_asked = self._asked
         self._unsent.clear()
-        if self._known:
+        self._then = None
+        if self._known and not unseen:
             served.pull()
             self._then = served.insert
 

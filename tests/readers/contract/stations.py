@@ -61,6 +61,9 @@ class ReaderPath:
 PATHS = (
     ReaderPath("software"),
     ReaderPath("pcsc-vpcd"),
+    ReaderPath("pcsc-gempc-t0"),
+    ReaderPath("pcsc-gempc-t1"),
+    ReaderPath("serial-rfc2217"),
 )
 
 
