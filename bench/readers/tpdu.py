@@ -181,7 +181,9 @@ class TpduSlot:
     def set_parameters(self, parameters: ProtocolParameters) -> None:
         rate = Rate(parameters.ta1)
         if rate.baud(self.clock_hz) > self.traits.maximum_rate_bps:
-            raise SlotRefusal(_RATE_OFFSET, f"{rate} is {float(rate.baud(self.clock_hz)):.0f} bit/s, too fast for this slot")
+            raise SlotRefusal(
+                _RATE_OFFSET, f"{rate} is {float(rate.baud(self.clock_hz)):.0f} bit/s, too fast for this slot"
+            )
         if parameters.protocol == 1 and isinstance(parameters, T1Parameters):
             cwt, guard = cwt_etu(parameters.cwi), card_guard_etu(parameters.guard, 1)
             if cwt < guard:
@@ -214,8 +216,7 @@ class TpduSlot:
             self._etu = self._etu_of(RATE_DEFAULT)
         ta1 = RATE_DEFAULT
         if self.active:
-            slow_enough = [each for each in all_rates() if each.baud(clock_hz) <= self.traits.maximum_rate_bps]
-            ta1 = min(slow_enough, key=lambda each: abs(each.baud(clock_hz) - wanted.rate_bps)).ta1
+            ta1 = self._nearest(wanted.rate_bps).ta1
             self.set_parameters(_at_rate(self._parameters, ta1))
         return RateAndClock(clock_hz // 1000, int(Rate(ta1).baud(clock_hz)))
 
@@ -350,6 +351,13 @@ class TpduSlot:
             self._watch = self.engine.at(machine.deadline + 1, self._look)
         else:
             self._finish(machine.expire())
+
+    def _nearest(self, rate_bps: int) -> Rate:
+        """The nearest rate that this slot can do; of the two codes of 372, the one that the default has."""
+        able = [
+            each for each in all_rates() if each.ta1 >> 4 and each.baud(self.clock_hz) <= self.traits.maximum_rate_bps
+        ]
+        return min(able, key=lambda each: abs(each.baud(self.clock_hz) - rate_bps))
 
     # -- times -----------------------------------------------------------------------------------------------------------
 
