@@ -9,6 +9,8 @@ import click
 from pydantic import ValidationError
 
 from bench.commands.card_gempc import serve_gempc
+from bench.commands.card_serial import DEFAULT_PORT as RFC2217_PORT
+from bench.commands.card_serial import serve_rfc2217, serve_tty
 from bench.commands.card_vpcd import serve_vpcd
 from bench.commands.card_ways import Way, WayOptions
 from bench.rig.errors import RigError, RigNotAble
@@ -20,7 +22,7 @@ from bench.serve.vpcd import DEFAULT_PORT
 
 EXIT_WRONG_USE, EXIT_BENCH = 2, 3
 
-WAYS: Final[dict[str, Way]] = {"vpcd": serve_vpcd, "gempc": serve_gempc}
+WAYS: Final[dict[str, Way]] = {"vpcd": serve_vpcd, "gempc": serve_gempc, "rfc2217": serve_rfc2217, "tty": serve_tty}
 WITH_PCSCD: Final = ("vpcd", "gempc")
 """Ways that a private pcscd can be put at the other end of."""
 
@@ -35,7 +37,8 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
     "way",
     type=click.Choice(list(WAYS)),
     required=True,
-    help="vpcd: into a virtual PC/SC reader, over TCP. gempc: into a serial CCID reader, on a pty.",
+    help="vpcd: into a virtual PC/SC reader, over TCP. gempc: into a serial CCID reader, on a pty. "
+    "rfc2217, tty: at character level, as a serial port over TCP or on a pty or tty.",
 )
 @click.option("--cards", default="1", metavar="N", show_default=True, help="How many cards in the chain.")
 @click.option("--mtu", default="256", metavar="N", show_default=True, help="Longest packet of each card in bytes.")
@@ -53,9 +56,21 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
     help="How often each card asks the one behind it, in ms of its own time.",
 )
 @click.option("--paced", is_flag=True, help="Hold each answer as long as the line and the card take.")
-@click.option("--host", default="127.0.0.1", metavar="H", show_default=True, help="Where vpcd listens.")
-@click.option("--port", type=click.IntRange(1, 65535), metavar="P", help=f"At which port.  [default: {DEFAULT_PORT}]")
-@click.option("--device", metavar="PATH", help="gempc: make a link to the pty here.")
+@click.option("--host", default="127.0.0.1", metavar="H", show_default=True, help="Where vpcd listens, or to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="P",
+    help=f"At which port.  [default: {DEFAULT_PORT}, rfc2217: {RFC2217_PORT}]",
+)
+@click.option("--device", metavar="PATH", help="gempc, tty: make a link to the pty here; tty: a real one.")
+@click.option(
+    "--rst",
+    type=click.Choice(["cts", "dsr", "dcd", "ri", "none"]),
+    default="cts",
+    show_default=True,
+    help="tty: the incoming line of a real one that is RST.",
+)
 @click.option(
     "--model", type=click.Choice(list(MODELS)), default="twin", show_default=True, help="gempc: which reader it is."
 )
@@ -73,6 +88,7 @@ def card_command(
     host: str,
     port: int | None,
     device: str | None,
+    rst: str,
     model: str,
     own: bool,
     once: bool,
@@ -86,12 +102,18 @@ def card_command(
     With --serve gempc it sits in a CCID reader on a serial line, at TPDU level: libccid's serial driver (Debian: libccid) speaks T=0, T=1 and
     PPS with it, character by character on a virtual line.
 
+    With --serve rfc2217 and --serve tty it is a serial port, Phoenix style: TxD and RxD are the card's I/O. Over RFC 2217 RTS is its reset, DTR its
+    supply, and the rate and parity are the client's own: wrong ones give garbage. On a real tty (two crossed USB UARTs, docs/wiring.md) the
+    rate is the card's.
+
     \b
     Examples:
       cardbench card --serve vpcd
       cardbench card --serve vpcd --cards 3 --mtu 64 --paced
       cardbench card --serve vpcd --pcscd           needs no pcscd set up; prints how to reach its own
       cardbench card --serve gempc --device /tmp/reader --model simpro --ta1 97
+      cardbench card --serve rfc2217 --port 4001 --cards 3 --ta1 96
+      cardbench card --serve tty --device /dev/ttyUSB1 --rst cts
 
     Exit status 0 when interrupted, 2 for wrong options, 3 when pcscd could not be started or (with --once) vpcd went.
     """
@@ -108,7 +130,7 @@ def card_command(
         signal.signal(name, _stop)
     daemon = PrivatePcscd() if own else None
     try:
-        WAYS[way](order, WayOptions(host, port, device, model, once), daemon)
+        WAYS[way](order, WayOptions(host, port, device, model, once, rst), daemon)
     except RigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BENCH)

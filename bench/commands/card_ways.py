@@ -17,6 +17,8 @@ class WayOptions:
     """A path: a link to the pty is made there."""
     model: str
     once: bool
+    rst: str = "cts"
+    """The incoming line of a real tty that is RST."""
 
 
 class Way(Protocol):

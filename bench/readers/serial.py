@@ -76,8 +76,8 @@ class SerialOptions:
     """False: the line is on while a card is there."""
     echo: bool | None = True
     """Whether what is sent comes back; None finds out with the first characters sent."""
-    parity: Literal["even", "none"] | None = None
-    """None: even, and none on a pty, which cannot carry any."""
+    parity: Literal["even", "none"] = "even"
+    """What the port can do; on a pty, which carries none, it is none whatever is said here. (Even is odd for a card of the inverse convention.)"""
     classes: str = "A"
     """The operating class that the adapter supplies."""
     patience_ns: int | None = None
@@ -158,8 +158,7 @@ class SerialReader(CharacterReader):
         if patience is None:
             patience = LOCAL_PATIENCE_NS if self._local else NETWORK_PATIENCE_NS
         self.patience = engine.timebase.nanoseconds(patience)
-        parity = self.options.parity or ("none" if pty else "even")
-        self._parity = parity == "even"
+        self._parity = self.options.parity != "none" and not pty
         self._hold_s = RESET_HOLD_S if self._local and not pty else RESET_HOLD_FAST_S
         self._contacts = _Contacts(self)
         self._thread = DriverThread(engine, url, self._hung)

@@ -49,20 +49,27 @@ class PtyLoop(UartLoop):
         os.set_blocking(self._master, False)
         self.address = os.ttyname(self._slave)
         if link is not None:
-            with contextlib.suppress(FileNotFoundError):
-                link.unlink()
-            link.symlink_to(self.address)
+            try:
+                if link.is_symlink():
+                    link.unlink()
+                link.symlink_to(self.address)
+            except OSError:
+                self._link = None
+                self.close()
+                raise
         self._selector.register(self._master, selectors.EVENT_READ, self._readable)
         self._replaced()
 
     def close(self) -> None:
         super().close()
         for each in (self._master, self._slave):
-            with contextlib.suppress(OSError):
+            if each >= 0:
                 os.close(each)
-        if self._link is not None:
+        self._master = self._slave = -1
+        link, self._link = self._link, None
+        if link is not None:
             with contextlib.suppress(OSError):
-                self._link.unlink()
+                link.unlink()
 
     def _replaced(self) -> None:
         self.served.settings = UartSettings(INITIAL_BAUD, None)
