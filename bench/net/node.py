@@ -452,12 +452,18 @@ class Node:
         ]
         return next(iter(fitting or own), None)
 
-    def path_mtu(self, destination: bytes, now: int) -> int:
-        """The largest packet that goes to ``destination`` unfragmented, as far as is known."""
+    def link_mtu(self, destination: bytes) -> int:
+        """The MTU of the interface towards ``destination``."""
         if destination in self.own or is_loopback(destination):
             return 65_535
         out = self._way(destination)
-        mtu = out.mtu if out is not None else (ipv4.REASSEMBLY_MIN if len(destination) == 4 else ipv6.MTU_MIN)
+        if out is not None:
+            return out.mtu
+        return ipv4.REASSEMBLY_MIN if len(destination) == 4 else ipv6.MTU_MIN
+
+    def path_mtu(self, destination: bytes, now: int) -> int:
+        """The largest packet that goes to ``destination`` unfragmented, as far as is known."""
+        mtu = self.link_mtu(destination)
         told = self._path_mtus.get(destination)
         if told is None:
             return mtu
