@@ -26,6 +26,11 @@ SYNC: Final = 0x03
 ACK: Final = 0x06
 NAK: Final = 0x15
 NAK_FRAME: Final = bytes((SYNC, NAK, SYNC ^ NAK))
+TIME_REQUEST: Final = b"\xff"
+"""Between frames: the host is to wait on."""
+STATUS_AT: Final = 7
+COMMAND_STATE: Final = 0xC0
+TIME_EXTENSION: Final = 0x80
 PAUSE_NS: Final = 100 * 10**6
 """Silence within a frame after which it is given up: its sender has gone."""
 LEAP_MOST_NS: Final = 500 * 10**6
@@ -222,6 +227,10 @@ class ServedGempc:
         return min(longest, self.slaved.seconds_until(self.held[0].tick)) if self.held else longest
 
     def _answer(self, message: bytes) -> None:
+        if self.model.echo and message[STATUS_AT] & COMMAND_STATE == TIME_EXTENSION:
+            # after such a message libccid waits for another echo, and takes the answer for that: a byte of 80 or more says the same
+            self.held.append(Due(TIME_REQUEST, self.slaved.engine.now))
+            return
         moved, self._moved = self._moved, b""
         self.held.append(Due(moved + encode_frame(message), self.slaved.engine.now))
 
