@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 from bench.card.communication import Communication, System
 from bench.card.contacts import Contacts
-from bench.card.files import CLA_ECHO, INCOMING, INS_ECHO, DedicatedFile, FileSystem, reference_files
+from bench.card.files import (
+    CLA_ECHO,
+    INCOMING,
+    INS_ECHO,
+    DedicatedFile,
+    FileSystem,
+    reference_application,
+    reference_files,
+)
 from bench.card.profile import CardProfile
 from bench.card.tasks import Threads
 from bench.channels.message import Cause
@@ -38,7 +46,7 @@ class Card:
         self.sink = sink
         self.crashes: list[str] = []
         """Applications that ended with an error of their own: name and error."""
-        self.files = FileSystem(DedicatedFile(files=reference_files(profile.identity)))
+        self.files = FileSystem(DedicatedFile(files=reference_files(profile.identity)), (reference_application(),))
         self.ordinary = ApduInT0Card(self._ordinary, chaining=profile.chaining)
         self.io1 = CardLink(engine, profile.mtu, sink)
         self.io2: TerminalLink | None = None

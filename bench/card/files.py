@@ -82,6 +82,11 @@ _INDEX: Final = """<!doctype html>
 """
 
 
+def reference_application() -> DedicatedFile:
+    """The reference card's one application, of the proprietary category: F0 "CARDBENCH", with a text (0003)."""
+    return DedicatedFile(b"\xf0CARDBENCH", {0x0003: TransparentFile(bytearray(b"aid"), writable=False)})
+
+
 class FileSystem:
     """Answers commands of the ordinary model. Files keep their content over resets; the selection does not."""
 
@@ -94,6 +99,7 @@ class FileSystem:
             Ins.SELECT: self._select,
             Ins.READ_BINARY: self._read,
             Ins.UPDATE_BINARY: self._update,
+            Ins.GET_RESPONSE: _nothing_waits,
         }
 
     def content(self, identifier: int) -> bytes | None:
@@ -119,7 +125,7 @@ class FileSystem:
         if command.cla == CLA_ECHO and command.ins == INS_ECHO:
             return ResponseApdu(command.data, StatusWord.OK)
         if command.cla != 0x00:
-            return _sw(StatusWord.CLA_NOT_SUPPORTED)
+            return _sw(_lacking(command.cla))
         handler = self._commands.get(command.ins)
         return handler(command) if handler is not None else _sw(StatusWord.INS_NOT_SUPPORTED)
 
@@ -182,11 +188,28 @@ class FileSystem:
         return _sw(StatusWord.OK)
 
 
+def _nothing_waits(_: CommandApdu) -> ResponseApdu:
+    """Over T=0 what waits is fetched before a command comes here; elsewhere nothing ever waits."""
+    return _sw(StatusWord.CONDITIONS_NOT_SATISFIED)
+
+
 def _information(name: bytes, size: int | None, tag: int) -> bytes:
     body = b"" if size is None else b"\x80\x02" + size.to_bytes(2, "big")
     body += b"\x82\x01" + (b"\x38" if size is None else b"\x01")
     body += bytes((tag, len(name))) + name
     return bytes((0x6F, len(body))) + body
+
+
+def _lacking(cla: int) -> StatusWord:
+    """What a class asks for that this card lacks (ISO/IEC 7816-4, 5.4.1): 0X and 4X to 7X are interindustry, 2X and 3X reserved."""
+    further = cla & 0xC0 == 0x40
+    if cla & 0xE0 and not further:
+        return StatusWord.CLA_NOT_SUPPORTED
+    if cla & (0x20 if further else 0x0C):
+        return StatusWord.SECURE_MESSAGING_NOT_SUPPORTED
+    if further or cla & 0x03:
+        return StatusWord.LOGICAL_CHANNEL_NOT_SUPPORTED
+    return StatusWord.CHAINING_NOT_SUPPORTED
 
 
 def _sw(word: StatusWord) -> ResponseApdu:

@@ -12,7 +12,7 @@ from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard
 from bench.rig.hands import Hands, NoHands
 from bench.rig.model import ReaderKind, RigModel
-from bench.rig.software import PLAIN, SoftwareChain
+from bench.rig.software import PLAIN, REFERENCE, SoftwareChain
 from bench.rig.software_hands import SoftwareHands
 
 
@@ -107,6 +107,7 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
         "rate": True,
         "removable": True,
         "faults": True,
+        "files": REFERENCE,
         "writes": UNLIMITED,
         "pin": True,
         "level": "character",

@@ -111,6 +111,9 @@ class Needs(FileModel):
     rate: Annotated[Truth | None, Field(description="true: the rig must be able to choose the rate")] = None
     removable: Annotated[Truth | None, Field(description="true: cards must be removable without hands")] = None
     faults: Annotated[Truth | None, Field(description="true: the rig must be able to cut exchanges")] = None
+    files: Annotated[
+        Line | None, Field(description="reference: the first card must hold the reference card's files (docs/card.md)")
+    ] = None
     writes: Annotated[
         Count | None,
         Field(description="writes to the first card's memory that a point makes, at most; a real rig must permit them"),

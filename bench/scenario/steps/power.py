@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bench.iso7816.atr import AtrError, parse_atr
 from bench.observe import Parameter
+from bench.readers.pcsc_errors import Trouble
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.step import Measure, Step
@@ -37,6 +38,8 @@ class PowerOn(Step):
         wait(context, lambda: link.powered, self.within)
         if not link.powered:
             reason = link.last_error or "mute"
+            if reason.startswith(Trouble.PROTOCOL):
+                raise NotApplicable(reason)  # PC/SC asked for one, and the card offers another
             if reason == "mute" or reason.startswith(("bad ATR", "PPS", "protocol")):
                 context.fail(f"no card that can be spoken to within {self.within}: {reason}")
             raise BenchFault(f"the reader could not power the card: {reason}")
