@@ -52,6 +52,13 @@ class Exchange:
     card_ticks: Annotated[int, "time the card took beyond them"]
     error: Annotated[str, "empty, or the name of what went wrong"] = ""
     count: Annotated[int, "how many equal exchanges this row stands for (idle polls), 1 for an ordinary one"] = 1
+    host_ticks: Annotated[
+        int, "time the bench itself took before and after the exchange, in real time; 0 in virtual time"
+    ] = 0
+    reader_ticks: Annotated[
+        int, "time reader and driver took, as calibrated; 0 where they were not, and on the virtual line"
+    ] = 0
+    uncertainty_ticks: Annotated[int, "half-width of reader and card time; 0 where the reader was not calibrated"] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Final
 from bench.engine import Engine
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort, WarmResets
 from bench.observe import Exchange, Sink
+from bench.readers.times import Split
 
 NO_WARM_RESET: Final = "this reader has no warm reset"
 
@@ -57,41 +58,62 @@ class Wrapper:
 
 
 class Recorded(Wrapper):
-    """Tells a sink of every exchange."""
+    """Tells a sink of every exchange. With an engine in real time it notes what the bench itself took; with a split, what the reader did."""
 
-    def __init__(self, port: TerminalPort, hop: int, sink: Sink) -> None:
+    def __init__(
+        self, port: TerminalPort, hop: int, sink: Sink, *, engine: Engine | None = None, split: Split | None = None
+    ) -> None:
         super().__init__(port)
         self.hop = hop
         self.sink = sink
+        self.engine = engine
+        self.split = split
+
+    def power_up(self, done: Callable[[PowerUp], None]) -> None:
+        if self.split is None:
+            self.port.power_up(done)
+        else:
+            self.port.power_up(lambda up: self._powered(up, done))
+
+    def _powered(self, up: PowerUp, done: Callable[[PowerUp], None]) -> None:
+        if self.split is not None:
+            self.split.powered(up.atr)
+        done(up)
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
-        self.port.submit(command, lambda answer: self._answered(command, answer, done))
+        asked = self.engine.now if self.engine is not None else 0
+        self.port.submit(command, lambda answer: self._answered(command, answer, done, asked))
 
-    def _answered(self, command: bytes, answer: Answer, done: Callable[[Answer], None]) -> None:
+    def _answered(self, command: bytes, answer: Answer, done: Callable[[Answer], None], asked: int) -> None:
         port = self.port
         response = answer.response
         duration = answer.end - answer.start
-        self.sink.emit(
-            Exchange(
-                self.hop,
-                port.level,
-                answer.start,
-                duration,
-                command,
-                response,
-                command[1],
-                len(command),
-                len(response),
-                response[-2] << 8 | response[-1] if len(response) >= 2 else 0,
-                port.ta1,
-                port.clock_hz,
-                answer.characters,
-                answer.retries,
-                duration - answer.card_ticks if answer.characters else 0,
-                answer.card_ticks,
-                answer.error,
-            )
+        exchange = Exchange(
+            self.hop,
+            port.level,
+            answer.start,
+            duration,
+            command,
+            response,
+            command[1],
+            len(command),
+            len(response),
+            response[-2] << 8 | response[-1] if len(response) >= 2 else 0,
+            port.ta1,
+            port.clock_hz,
+            answer.characters,
+            answer.retries,
+            duration - answer.card_ticks if answer.characters else 0,
+            answer.card_ticks,
+            answer.error,
         )
+        if self.engine is not None:
+            exchange.host_ticks = max(0, self.engine.now - asked - duration)
+        if self.split is not None and not answer.error:
+            times = self.split.times(command, answer, port)
+            exchange.reader_ticks, exchange.uncertainty_ticks = times.reader, times.uncertainty
+            exchange.wire_ticks, exchange.card_ticks = times.wire, times.card
+        self.sink.emit(exchange)
         done(answer)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from bench.files.document import Document, parse, read
 from bench.files.mistakes import FileError, Mistake
 from bench.files.models import check
+from bench.rig.calibration import calibration_path, read_calibrations
 from bench.rig.model import RigFileModel
 
 WHAT = "a rig file: a mapping with 'station' and 'rigs'"
@@ -18,8 +19,16 @@ rigs:
 
 
 def load_rig_file(path: Path) -> RigFileModel:
-    """The rig file at ``path``. Raises FileError with every mistake, as ``file:line:column: what was found; what was expected``."""
-    return _checked(read(path, WHAT))
+    """The rig file at ``path``, with the calibrations beside it.
+
+    Raises FileError with every mistake, as ``file:line:column: what was found; what was expected``.
+    """
+    file = _checked(read(path, WHAT))
+    kept = read_calibrations(calibration_path(path)).calibrations
+    if not kept:
+        return file
+    rigs = tuple(rig.calibrated(tuple(each for each in kept if each.rig == rig.name)) for rig in file.rigs)
+    return file.model_copy(update={"rigs": rigs})
 
 
 def parse_rig_file(text: str, path: Path) -> RigFileModel:

@@ -9,11 +9,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, PrivateAttr, WithJsonSchema, model_validator
 
 from bench.engine import Timebase
 from bench.files.models import FileModel, expected
 from bench.files.units import Count, Duration, HexBytes, Line, Number, Span, Truth, Whole
+from bench.rig.calibration import Calibration
 from bench.rig.given import Given
 
 
@@ -213,6 +214,18 @@ class RigModel(FileModel):
     guard: Annotated[GuardModel, Field(description="what scenarios may do to the card")] = GuardModel()
     hands: Annotated[HandsModel | None, Field(description="who or what moves the cards of a real rig")] = None
     notes: Annotated[str, Field(description="the lab's own notes")] = ""
+    _calibrations: tuple[Calibration, ...] = PrivateAttr(())
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """What the file beside the rig file holds of this rig, put there by the loader."""
+        return self._calibrations
+
+    def calibrated(self, calibrations: tuple[Calibration, ...]) -> "RigModel":
+        """The same rig with its calibrations."""
+        model = self.model_copy()
+        model._calibrations = calibrations
+        return model
 
     @property
     def real(self) -> bool:

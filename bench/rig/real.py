@@ -6,12 +6,13 @@ from bench.engine import MonotonicEngine
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
 from bench.iso7816.port import TerminalPort
-from bench.observe import Sink
+from bench.observe import Parameter, Sink
 from bench.readers.contract import Abilities, Reader
 from bench.readers.faults import Fault, fault_of
 from bench.readers.wrappers import Recorded
 from bench.rig import quarantine
 from bench.rig.build import Rig, Tap, poll_plan
+from bench.rig.calibration import CalibratedSplit
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard, Guarded
@@ -22,7 +23,7 @@ from bench.rig.model import ReaderKind, RigModel
 from bench.rig.opening import card_clock, declared, open_reader, refusal, wish
 from bench.rig.orders import ServeOrder
 from bench.rig.served_reader import ServedReader, close_served_reader, served_reader
-from bench.rig.software import PLAIN, profile_named
+from bench.rig.software import PLAIN, REFERENCE, profile_named
 
 
 class RealRig(Rig):
@@ -151,13 +152,33 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     if making.served is None:
         guard = Guard(model, reader_key(model.reader))
         port = Guarded(reader, engine, guard, engine.fail)
-    host = engine.call(lambda: Host(engine, Recorded(port, 1, tap), uplink, settings, tap, hop=hop))
+    split = calibrated_split(model, engine, given, sink)
+    recorded = Recorded(port, 1, tap, engine=engine, split=split)
+    host = engine.call(lambda: Host(engine, recorded, uplink, settings, tap, hop=hop))
     hands = _hands(making.served, model, given)
     declares = _declares(reader.abilities, hands, model, given, hop)
     rig = RealRig(engine, host, uplink, declares, given, tap, reader, making.let_go)
     rig.served, rig.hands, rig.guard = making.served, hands, guard
     making.rig = rig
     return rig
+
+
+def calibrated_split(model: RigModel, engine: MonotonicEngine, given: Given, sink: Sink) -> CalibratedSplit | None:
+    """What divides the reader's time from the card's, where this very reader was calibrated over the point's protocol; the record tells of it."""
+    protocol = int(given.protocol[-1])
+    key = latency_key(model)
+    for calibration in model.calibrations:
+        if (calibration.key, calibration.protocol) == (key, protocol):
+            sink.emit(
+                Parameter("calibration", f"{calibration.date}, {calibration.driver or calibration.reader}", False)
+            )
+            return CalibratedSplit(calibration, engine.timebase)
+    return None
+
+
+def latency_key(model: RigModel) -> str:
+    """The identity under which a rig's latency is kept: the reader's; where the bench serves the card, the way it does."""
+    return reader_key(model.reader) if model.serve is None else f"served:{model.serve.way}:{model.reader.kind}"
 
 
 def _hands(served: ServedReader | None, model: RigModel, given: Given) -> Hands:
@@ -185,6 +206,7 @@ def _declares(abilities: Abilities, hands: Hands, model: RigModel, given: Given,
             "protocol": tuple(f"T={number}" for number in offered if number in abilities.protocols),
             "mtu": profile.mtu,
             "ports": profile.ports,
+            "files": REFERENCE,
             "writes": UNLIMITED,
             "pin": True,
         }
