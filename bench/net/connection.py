@@ -274,7 +274,7 @@ class Connection:
     def abort(self, now: int, reason: Reason = Reason.ABORTED) -> None:
         """Reset the connection: what was not delivered is lost."""
         if self.state in _SYNCHRONIZED:
-            self._emit(RST | ACK, self.snd_nxt, b"", now)
+            self._emit(RST | ACK, self.snd_max, b"", now)
         self._over(reason, now)
 
     def unreachable(self, hard: bool, syn_only: bool, now: int) -> None:
@@ -447,7 +447,7 @@ class Connection:
         if self.state is State.TIME_WAIT:
             if segment.flags & FIN:
                 self._wait = now + 2 * self.settings.msl
-            self._emit(ACK, self.snd_nxt, b"", now)
+            self._emit(ACK, self.snd_max, b"", now)
             return
         if self.state is State.SYN_RECEIVED and segment.flags & SYN and segment.seq == self.irs:
             self._send_syn(SYN | ACK, now)
@@ -625,8 +625,8 @@ class Connection:
             return
         while self._send_next(now):
             pass
-        if self._ack_now and not self._blocked:
-            self._emit(ACK, self.snd_nxt, b"", now)
+        if self._ack_now and not self._blocked:  # after a timeout SND.NXT may be behind what the peer expects: SND.MAX never is
+            self._emit(ACK, self.snd_max, b"", now)
 
     def _send_next(self, now: int) -> bool:
         """One segment with data or FIN, if one may go. False where none did."""
@@ -704,7 +704,7 @@ class Connection:
         self._challenge = (this, count)
         if count <= _CHALLENGES:
             self.counts.challenges += 1
-            self._emit(ACK, self.snd_nxt, b"", now)
+            self._emit(ACK, self.snd_max, b"", now)
 
     def _emit(self, flags: int, seq: int, payload: bytes, now: int, options: bytes = b"") -> bool:
         ends = self.ends
