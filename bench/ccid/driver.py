@@ -94,6 +94,8 @@ class CcidDriver:
         self.pipe = SlotPipe(slot, outstanding if outstanding is not None else {})
         self.asked = Asked()
         self.up: Powered | None = None
+        self.remarks: list[str] = []
+        """What was wrong with answers that could be done without, since the last power-up began."""
         self._exchanger: Exchanger | None = None
         self._unsure = False
         """Rate in force not known before the first exchange."""
@@ -107,6 +109,7 @@ class CcidDriver:
 
     def power_up(self) -> Steps[Powered]:
         """Cold reset in the lowest class that the card answers in, rate and protocol as asked. Raises DriverError."""
+        self.remarks.clear()
         try:
             return (yield from self._power_up(self.asked))
         except CardError as error:
@@ -269,7 +272,10 @@ class CcidDriver:
         return got.protocol, got.ta1
 
     def _get(self) -> Steps[T0Parameters | T1Parameters | None]:
-        """GetParameters; None where the reader does not know, or says what cannot be (F and D that are reserved)."""
+        """GetParameters; None where the reader does not know, or what it says is none (QEMU 7's: dwLength 0 and 7 bytes).
+
+        A reader that chooses for itself is of use without, its rate is unknown then; what it said is among the ``remarks``.
+        """
         try:
             response = yield from self.pipe.ask(GetParameters)
             assert isinstance(response, Parameters)
@@ -277,8 +283,7 @@ class CcidDriver:
         except RefusedError:
             return None
         except AnswerError as error:
-            if error.what != "parameters":
-                raise
+            self.remarks.append(str(error))
             yield from self.pipe.find_back()
             return None
 
