@@ -18,7 +18,7 @@ from bench.host.log import LEVELS, Log
 from bench.host.policy import Policy, load_policy
 from bench.host.service import GatewayError, GatewayService, ServiceSettings
 from bench.iso7816.rates import Rate
-from bench.observe import NullSink, Observation, Packet
+from bench.observe import Exchange, NullSink, Observation
 from bench.rig.build import Rig, build_rig, poll_plan
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
@@ -28,8 +28,11 @@ from fixtures.options import read_rig_choice
 
 EXIT_WRONG_USE: Final = 2
 EXIT_BENCH: Final = 3
-LINE_CHARACTERS: Final = 1200
-"""Characters of the longest exchange of a hop, both ways and with room to spare: so long after the last packet another may still come of it."""
+LINE_CHARACTERS: Final = 600
+"""Characters of the longest exchange of a hop, both ways and with room to spare: so long after one that carried something another may follow."""
+POLL: Final = 5
+NOTHING: Final = 2
+"""Bytes of an exchange that carries nothing: the bare header of a poll, and a status word."""
 CHARACTER_ETU: Final = 12
 OWN_POLLS: Final = PollPeriod(first=1.0, longest=20.0)
 """How often a software chain is asked where its rig file does not say: real time, so seldom enough to leave the processor alone."""
@@ -106,7 +109,9 @@ def _drive(rig: Rig, model: RigModel, paced: bool) -> Drive:
     drive = SlavedDrive(SlavedEngine(engine), line + polls + 2 * given.card_time.ticks(engine.timebase), paced=paced)
 
     def moved(observation: Observation) -> None:
-        if isinstance(observation, Packet):
+        if isinstance(observation, Exchange) and (
+            observation.sent_bytes > POLL or observation.received_bytes > NOTHING
+        ):
             drive.moved()
 
     rig.tap.listeners.append(moved)

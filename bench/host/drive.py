@@ -21,8 +21,8 @@ T = TypeVar("T")
 IDLE_S: Final = 0.5
 SLICE_NS: Final = 3 * 10**6
 """How long the engine runs ahead before sockets get their turn again."""
-STRIDE_NS: Final = 10**6
-"""Engine time of one step ahead."""
+STRIDES: Final = 64
+"""Steps, at most, in which the engine runs ahead by what the longest exchange takes."""
 CALL_LIMIT_S: Final = 60.0
 
 
@@ -89,15 +89,15 @@ class MonotonicDrive:
 
 
 class SlavedDrive:
-    """A virtual engine and the loop it runs in, from ``start`` to ``stop``. Tell it of packets with ``moved``: they keep it running ahead."""
+    """A virtual engine and the loop it runs in, from ``start`` to ``stop``. ``moved`` (something was carried) keeps it running ahead."""
 
     def __init__(self, slaved: Slaved, linger: int, *, paced: bool = False) -> None:
         self._slaved = slaved
         self._linger = linger
-        """How long after the last packet something may still come of it."""
+        """How long after something was carried more may come of it."""
         self._paced = paced
         self._loop = asyncio.new_event_loop()
-        self._stride = slaved.engine.timebase.nanoseconds(STRIDE_NS)
+        self._stride = -(-linger // STRIDES)
         self._last = -linger
         self._inside = False
         self._due: asyncio.Handle | None = None
@@ -129,7 +129,7 @@ class SlavedDrive:
             self._loop.close()
 
     def moved(self) -> None:
-        """A packet has moved somewhere in the chain."""
+        """Something was carried over one of the lines."""
         self._last = self._slaved.engine.now
 
     def event(self, action: Action) -> None:
@@ -189,8 +189,15 @@ class SlavedDrive:
             return
         end = time.monotonic_ns() + SLICE_NS
         while self._busy() and time.monotonic_ns() < end:
-            self._guarded(lambda: slaved.leap(self._stride))
+            self._guarded(self._step)
         self._again(0.0)
+
+    def _step(self) -> None:
+        """Run ahead to the next event, and some more: a step costs about what an event does."""
+        engine = self._slaved.engine
+        due = engine.next_time()
+        ahead = self._linger if due is None else min(due - engine.now, self._linger)
+        self._slaved.leap(max(ahead, self._stride))
 
     def _busy(self) -> bool:
         return self._slaved.engine.now - self._last < self._linger

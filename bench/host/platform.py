@@ -38,7 +38,7 @@ class HostSettings:
 
 
 class Host:
-    """Everything behind the first hop's terminal side. ``start`` begins to look for cards. ``wait``: the time of visitors, where it is not the engine's."""
+    """Everything behind the first hop's terminal side. ``start`` begins to look for cards. ``wait``: the visitors' time, if not the engine's."""
 
     def __init__(
         self,
