@@ -32,7 +32,7 @@ def test_bytes_both_ways_and_an_orderly_end(mtu: int, v6: bool) -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
-    loss=st.sampled_from([0.0, 0.02, 0.1]),
+    loss=st.sampled_from([0.0, 0.02, 0.1, 0.2]),
     double=st.sampled_from([0.0, 0.1]),
     late=st.sampled_from([0, HZ // 50, HZ]),
     mtu=st.sampled_from([68, 128, 576]),
