@@ -9,6 +9,7 @@ from typing import Final
 from bench.engine import Engine
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort, WarmResets
 from bench.observe import Exchange, Sink
+from bench.readers.faults import broken_answer
 from bench.readers.times import Split
 
 NO_WARM_RESET: Final = "this reader has no warm reset"
@@ -114,6 +115,23 @@ class Recorded(Wrapper):
             exchange.reader_ticks, exchange.uncertainty_ticks = times.reader, times.uncertainty
             exchange.wire_ticks, exchange.card_ticks = times.wire, times.card
         self.sink.emit(exchange)
+        done(answer)
+
+
+class Checked(Wrapper):
+    """Holds back what no card can have answered, and tells of it as a fault of the way to the card."""
+
+    def __init__(self, port: TerminalPort, on_fault: Callable[[str], None]) -> None:
+        super().__init__(port)
+        self.on_fault = on_fault
+
+    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
+        self.port.submit(command, lambda answer: self._answered(command, answer, done))
+
+    def _answered(self, command: bytes, answer: Answer, done: Callable[[Answer], None]) -> None:
+        if not answer.error and (text := broken_answer(command, answer.response, self.port.level, self.port.protocol)):
+            answer.response, answer.error = b"", text
+            self.on_fault(text)
         done(answer)
 
 

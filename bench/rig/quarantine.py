@@ -1,8 +1,8 @@
 """Which rigs are out of use for the rest of this process, and since what.
 
 A reader that froze, or that this user may not open, would cost every later point its whole time limit: it is put in quarantine at once. What a hand
-or a daemon may mend meanwhile (a card put back, a reader plugged in again) is tried anew, until ``STRIKES`` points in a row broke on it. The first
-cause is the one that is told.
+or a daemon may mend meanwhile (a card put back, a reader plugged in again) is tried anew, until ``STRIKES`` points in a row could not even power their
+card. The first cause is the one that is told.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,10 @@ class _Record:
 _records: dict[str, _Record] = {}
 
 
-def broke(rig: str, text: str) -> None:
-    """A point on ``rig`` ended with this fault (a text of ``on_fault``). To be told once a point."""
+def broke(rig: str, text: str, *, came_up: bool = False) -> None:
+    """A point on ``rig`` ended with this fault (a text of ``on_fault``). To be told once a point; ``came_up``: its card had answered before."""
+    if came_up:
+        worked(rig)
     record = _records.setdefault(rig, _Record(text))
     record.strikes += 1
     record.closed = record.closed or fault_of(text) in LASTING or record.strikes >= STRIKES

@@ -9,7 +9,7 @@ from bench.iso7816.port import TerminalPort
 from bench.observe import Parameter, Sink
 from bench.readers.contract import Abilities, Reader
 from bench.readers.faults import Fault, fault_of
-from bench.readers.wrappers import Recorded
+from bench.readers.wrappers import Checked, Recorded
 from bench.rig import quarantine
 from bench.rig.build import Rig, Tap, poll_plan
 from bench.rig.calibration import CalibratedSplit
@@ -86,7 +86,8 @@ class _Making:
             return
         if not self.broke:
             self.broke = text
-            quarantine.broke(self.model.name, text)
+            came_up = self.rig is not None and bool(self.rig.host.link.atr)
+            quarantine.broke(self.model.name, text, came_up=came_up)
         assert self.engine is not None
         self.engine.fail(RigError(f"rig {self.model.name}: {text}"))
 
@@ -147,11 +148,11 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     tap, uplink = Tap(sink), InProcessUplink()
     settings = HostSettings(given.mtu, poll_plan(model, given, engine))
     hop = (given.profile if making.served is not None else model.cards[0].profile) != PLAIN
-    port: TerminalPort = reader
+    port: TerminalPort = Checked(reader, making.fault)
     guard: Guard | None = None
     if making.served is None:
         guard = Guard(model, reader_key(model.reader))
-        port = Guarded(reader, engine, guard, engine.fail)
+        port = Guarded(port, engine, guard, engine.fail)
     split = calibrated_split(model, engine, given, sink)
     recorded = Recorded(port, 1, tap, engine=engine, split=split)
     host = engine.call(lambda: Host(engine, recorded, uplink, settings, tap, hop=hop))
