@@ -157,5 +157,5 @@ def _for_the_interface(setup: Setup) -> bool:
     return setup.kind == RequestType.CLASS and setup.recipient == Recipient.INTERFACE
 
 
-IDENTITY: Final = DeviceIdentity(0x1209, 0x0001, "cardbench", "CCID reader", "0001")
-"""Of our readers, where nothing else is asked for: the number pid.codes keeps for tests. Drivers know the reader by its class."""
+IDENTITY: Final = DeviceIdentity(0x08E6, 0x3437, "cardbench", "CCID reader", "0001", release=0x0200)
+"""Of our readers, where nothing else is asked for. libccid goes by numbers it knows, not by class: these are a GemPC Twin's, as it is on a serial line."""

@@ -133,7 +133,6 @@ class ServedUsbReader(ServedUsb):
         self._leap_most = engine.timebase.nanoseconds(LEAP_MOST_NS)
         self._then: Callable[[], None] | None = None
         """What to do when the host has seen that no card is there."""
-        self._unseen_until = 0
         for number, card in enumerate(cards):
             if card is not None:
                 self.insert(number)
@@ -151,9 +150,8 @@ class ServedUsbReader(ServedUsb):
         self._cards[slot] = card = card or self._cards[slot]
         if card is None:
             raise ValueError(f"no card was ever in slot {slot}: say which one goes there")
-        if not self.slots[slot].present:
-            self.slaved.follow()
-            self.slots[slot].insert(card)
+        self.slaved.follow()
+        self._put(slot)
 
     def succeed(self, before: "ServedUsbReader") -> None:
         """Stand in the place of ``before``: the host keeps its device, sees the old card go, and once it has seen that, the new one come."""
@@ -164,9 +162,8 @@ class ServedUsbReader(ServedUsb):
             self.slaved.follow()
             self.pull()
             self.device.set_configuration(configured)
-            self._then = self.insert
-            self._unseen_until = self.slaved.engine.now + self.slaved.engine.timebase.nanoseconds(UNSEEN_NS)
-            self.slaved.engine.at(self._unseen_until, self._seen)
+            self._then = lambda: self._put(0)
+            self.slaved.engine.after(self.slaved.engine.timebase.nanoseconds(UNSEEN_NS), self._seen)
         for transfer in waiting:
             self.device.submit(transfer)
 
@@ -202,6 +199,11 @@ class ServedUsbReader(ServedUsb):
             self._held.append(_Due(message, now))
         else:
             self._say(message)
+
+    def _put(self, slot: int) -> None:
+        card = self._cards[slot]
+        if card is not None and not self.slots[slot].present:
+            self.slots[slot].insert(card)
 
     def _seen(self) -> None:
         then, self._then = self._then, None

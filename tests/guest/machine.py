@@ -180,7 +180,8 @@ class Plugged:
             self._guest.qmp("device_del", {"id": device})
             self._guest.wait_deleted(device, timeout)
         if self._devices:
-            self._guest.qmp("chardev-remove", {"id": self._character_device})
+            with contextlib.suppress(GuestError):  # some devices take theirs with them
+                self._guest.qmp("chardev-remove", {"id": self._character_device})
         self._devices.clear()
 
     def __enter__(self) -> Plugged:
