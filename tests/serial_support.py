@@ -110,6 +110,10 @@ class Terminal:
         assert isinstance(got, PowerUp)
         return got
 
+    def ask(self, ta1: int | None = None, protocol: int | None = None) -> None:
+        """Of the next card."""
+        self.reader.wishes = replace(self.reader.wishes, ta1=ta1, protocol=protocol)
+
     def power_down(self) -> None:
         self.engine.call(self.reader.power_down)
 
@@ -124,11 +128,10 @@ class Terminal:
 
 @contextmanager
 def terminal(
-    url: str, ta1: int | None = None, options: SerialOptions | None = None, protocol: int | None = None
+    url: str, ta1: int | None = None, options: SerialOptions | None = None, clock_hz: int = CLOCK_HZ
 ) -> Iterator[Terminal]:
-    engine = MonotonicEngine(Timebase.for_clocks(CLOCK_HZ)).start()
-    reader = SerialReader(engine, url, CLOCK_HZ, ta1, options)
-    reader.wishes = replace(reader.wishes, protocol=protocol)
+    engine = MonotonicEngine(Timebase.for_clocks(clock_hz)).start()
+    reader = SerialReader(engine, url, clock_hz, ta1, options)
     faults: list[str] = []
     moves: list[bool] = []
     reader.on_fault = faults.append

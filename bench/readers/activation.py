@@ -287,7 +287,7 @@ class Activation:
         start = max(self.engine.now, burst.last + max(TURNAROUND_T0_ETU * etu, pitch))
         request = Burst(self._pps.encode(), start, pitch, etu)
         self.line.activation_send(request)
-        self._wait_until(request.last + INITIAL_WT_ETU * etu, self._pps_overdue)
+        self._wait_until(request.last + INITIAL_WT_ETU * etu + self.patience, self._pps_overdue)
 
     def _pps_heard(self, burst: Burst) -> None:
         heard = bytes(self._heard)

@@ -259,6 +259,12 @@ class SerialReader(CharacterReader):
         settings = self._settings
         self._thread.submit(what, lambda: self._switch(power, rst, settings), _nobody, self._port_failed, OPEN_LIMIT_NS)
 
+    def not_activated(self, why: str) -> None:
+        if why.startswith("bad ATR"):
+            baud = round(self.clock_hz / Rate(RATE_DEFAULT).etu_cycles)
+            why = f"{why}; at {baud} baud, which fits a card clock of {self.clock_hz} Hz: see that it is this adapter's"
+        super().not_activated(why)
+
     def activation_send(self, burst: Burst) -> None:
         settings = self._settings  # the parity of the card's convention
         self._job(f"setting {self.url} to 8{settings.parity}{settings.stop_bits}", lambda port: port.set(settings))
@@ -348,7 +354,10 @@ class SerialReader(CharacterReader):
                 if sending.patience is not None:
                     sending.patience.cancel()
                 return sending.burst.data[: sending.echoed] + data  # it was the card's own
-            self._collided(expected[:count], data[:count])
+            if sending.echoed:
+                self._collided(expected[:count], data[:count])
+            else:
+                self._swallowed(sending, f"{data[:8].hex(' ').upper()} instead")
             return b""
         sending.echoed += count
         if sending.echoed == sending.at:
@@ -397,8 +406,11 @@ class SerialReader(CharacterReader):
             if self._sending is not None:
                 self._send_next(sending, self.engine.now)
             return
+        self._swallowed(sending, f"{sending.echoed} of them")
+
+    def _swallowed(self, sending: _Sending, came: str) -> None:
         sent = sending.burst.data[:5].hex(" ").upper()
-        what = f"{self.url}: of {sending.at} characters sent ({sent} …) {sending.echoed} came back"
+        what = f"of {sending.at} characters sent to {self.url} ({sent} …) came back {came}"
         self._broken(str(SerialPortError(SerialTrouble.NO_ECHO, what)))
 
     def _collided(self, sent: bytes, heard: bytes) -> None:
