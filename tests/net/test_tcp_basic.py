@@ -1,12 +1,13 @@
 """Two ends of our own TCP: open, bytes both ways, close, over both versions of IP; whatever is lost, doubled or late."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.net.connection import Reason, State
+from bench.net.connection import Reason, State, TcpSettings
 from tests.net.tcp_pair import HZ, Pair
 
 
@@ -47,7 +48,7 @@ def test_exactly_the_bytes_whatever_the_link_does(
         copies = 0 if chance.random() < loss else 2 if chance.random() < double else 1
         return [chance.randrange(late + 1) if chance.random() < 0.2 else 0 for _ in range(copies)]
 
-    pair = Pair(mtu, v6=v6, fate=fate)
+    pair = Pair(mtu, v6=v6, fate=fate, settings=replace(TcpSettings.usual(HZ), r2=2_000 * HZ, r2_syn=2_000 * HZ))
     there, back = chance.randbytes(5_000), chance.randbytes(3_000)
     pair.client.todo += there
     pair.server.todo += back
