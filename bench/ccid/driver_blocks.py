@@ -4,7 +4,6 @@ The machines are told bursts without length: all their guard times are none, the
 wait for the reader, in nanoseconds.
 """
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
@@ -20,42 +19,36 @@ LEAST_NS: Final = 3 * SECOND
 """No answer is given up sooner: the host and the bus are no real-time systems."""
 LONGEST_NS: Final = 60 * SECOND
 """Nor later, whatever the card's waiting times come to."""
-FRAME_ETU: Final = GUARD_ETU
 FOREVER: Final = 10**18
 _T1_CHARACTERS: Final = 260
 _T0_PROCEDURES: Final = 6
 """Waiting times that one TPDU may take: as many as libccid grants."""
 
 
-@dataclass(frozen=True, slots=True)
 class Waits:
-    """What the card may take, in nanoseconds, at the rate and clock in use."""
+    """What the card may take, at the rate and clock in use. Worked out once: each exchange asks."""
 
-    atr: Atr
-    rate: Rate
-    clock_hz: int
+    __slots__ = ("_block_ns", "_character_ns", "atr", "bwt", "wwt")
 
-    def _ns(self, cycles: Fraction | int) -> int:
-        return int(cycles * SECOND / self.clock_hz) if self.clock_hz > 0 else LONGEST_NS
+    def __init__(self, atr: Atr, rate: Rate, clock_hz: int) -> None:
+        def ns(cycles: Fraction | int) -> int:
+            return int(cycles * SECOND / clock_hz) if clock_hz > 0 else LONGEST_NS
 
-    @property
-    def wwt(self) -> int:
-        return self._ns(wwt_cycles(self.atr.wi, self.atr.fi))
-
-    @property
-    def bwt(self) -> int:
-        return self._ns(bwt_cycles(self.atr.bwi, self.rate))
+        self.atr = atr
+        self.wwt = ns(wwt_cycles(atr.wi, atr.fi))
+        """Work waiting time of T=0, in nanoseconds."""
+        self.bwt = ns(bwt_cycles(atr.bwi, rate))
+        """Block waiting time of T=1."""
+        self._character_ns = ns((GUARD_ETU + atr.extra_guard_time % 255) * rate.etu_cycles)
+        self._block_ns = _T1_CHARACTERS * (self._character_ns + ns(cwt_etu(atr.cwi) * rate.etu_cycles)) + SECOND
 
     def tpdu_limit(self, characters: int) -> int:
-        """How long a reader may keep a T=0 exchange of so many characters."""
-        frames = (FRAME_ETU + self.atr.extra_guard_time % 255) * characters * self.rate.etu_cycles
-        return _limit(self._ns(frames) + _T0_PROCEDURES * self.wwt)
+        """How long a reader may keep a T=0 exchange of so many characters, in nanoseconds."""
+        return _limit(characters * self._character_ns + _T0_PROCEDURES * self.wwt)
 
     def block_limit(self, multiplier: int) -> int:
         """The same for a block of T=1; ``multiplier`` is that of a waiting time extension granted."""
-        frames = _T1_CHARACTERS * self.rate.etu_cycles * (FRAME_ETU + self.atr.extra_guard_time % 255)
-        gaps = _T1_CHARACTERS * self._ns(cwt_etu(self.atr.cwi) * self.rate.etu_cycles)
-        return _limit(self._ns(frames) + gaps + multiplier * self.bwt + SECOND)
+        return _limit(self._block_ns + multiplier * self.bwt)
 
 
 def _limit(ns: int) -> int:
