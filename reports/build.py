@@ -17,6 +17,7 @@ from reports.errors import ReportError, TableError
 from reports.exchanges import exchange_statistics, packet_counts
 from reports.files import ReportFiles
 from reports.load import Records, load
+from reports.parts import parts_table
 from reports.pictures import Picture, fairness, latency, share, times
 from reports.render import Download, Page, render
 from reports.table import Field, Kind, Table, table_of
@@ -49,6 +50,7 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
         collate.verdict_table(records),
         collate.measurement_table(records),
         collate.other_measurements(records, drawn),
+        parts_table(statistics.parts),
         _exchange_table(statistics.by_point),
         _packet_table(packets, len(records.runs)),
     ]
@@ -83,7 +85,7 @@ def _page(
     downloads: tuple[Download, ...],
     notes: tuple[str, ...],
 ) -> Page:
-    requirements, scenarios, verdicts, measurements, others, exchanges, packets = tables
+    requirements, scenarios, verdicts, measurements, others, parts, exchanges, packets = tables
     failed = collate.failures(records)
     return Page(
         fronts=collate.fronts(records),
@@ -96,6 +98,7 @@ def _page(
         pictures=tuple(pictures),
         measurements=measurements,
         others=others,
+        parts=parts,
         exchanges=exchanges,
         packets=packets,
         downloads=downloads,

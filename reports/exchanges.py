@@ -26,16 +26,22 @@ SUMS: Final = ["sent_bytes", "received_bytes", "characters", "retries", "duratio
 QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 QUANTILE_NAMES: Final = ("shortest_ns", "p05_ns", "p25_ns", "median_ns", "p75_ns", "p95_ns", "longest_ns")
 COUNTS: Final = ["exchanges", "idle_polls", "errors"]
+PARTS: Final = ["duration_ns", "host_ns", "reader_ns", "wire_ns", "card_ns", "uncertainty_ns"]
+"""Where the time of an exchange went; summed over exchanges that came to their end, each recorded by itself."""
 
 PACKET_KEYS: Final = ["scenario", "point", "kind", "direction"]
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeStatistics:
-    """`by_point`: a row per run, scenario, point, level and rate. `by_rate`: a row per level and rate, over all runs."""
+    """`by_point`: a row per run, scenario, point, level and rate. `by_rate`: a row per level and rate, over all runs.
+
+    `parts`: a row per run, level and rate with how many exchanges ended well (`count`) and the sums of `PARTS` over them.
+    """
 
     by_point: pd.DataFrame
     by_rate: pd.DataFrame
+    parts: pd.DataFrame
     notes: tuple[str, ...]
 
 
@@ -47,6 +53,7 @@ class _Gathering:
     sums: list[pd.DataFrame] = field(default_factory=list)
     groups: list[npt.NDArray[np.int32]] = field(default_factory=list)
     durations: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    parts: list[pd.DataFrame] = field(default_factory=list)
 
     def place(self, key: tuple[object, ...]) -> int:
         return self.places.setdefault(key, len(self.places))
@@ -61,12 +68,13 @@ def exchange_statistics(records: Records) -> ExchangeStatistics:
         if file is None:
             notes.append(f"{run.label}: there is no table of exchanges, so times of exchanges are not shown.")
             continue
-        before = (len(gathering.sums), len(gathering.groups))
+        before = (len(gathering.sums), len(gathering.groups), len(gathering.parts))
         try:
             _gather(file, run.label, gathering)
         except TableError as cause:
             notes.append(f"{run.label}: {cause}; times of its exchanges are left out.")
             del gathering.sums[before[0] :], gathering.groups[before[1] :], gathering.durations[before[1] :]
+            del gathering.parts[before[2] :]
     return _finish(gathering, tuple(notes))
 
 
@@ -96,7 +104,8 @@ def packet_counts(records: Records) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 
 def _gather(file: Path, run: str, gathering: _Gathering) -> None:
-    for frame in frames(file, [*KEYS, *SUMS, "count", "error"]):
+    columns = list(dict.fromkeys([*KEYS, *SUMS, *PARTS, "count", "error"]))
+    for frame in frames(file, columns):
         failed = (frame["error"].fillna("") != "").to_numpy()
         count = frame["count"].to_numpy()
         flagged = frame.assign(
@@ -111,6 +120,8 @@ def _gather(file: Path, run: str, gathering: _Gathering) -> None:
         kept = (count == 1) & ~failed
         gathering.groups.append(places[local[kept]])
         gathering.durations.append(frame["duration_ns"].to_numpy(dtype=np.int64)[kept])
+        mine = frame.loc[kept, [*RATE, "count", *PARTS]].groupby(RATE, observed=True, sort=False)
+        gathering.parts.append(mine.sum().reset_index().assign(run=run))
 
 
 def _finish(gathering: _Gathering, notes: tuple[str, ...]) -> ExchangeStatistics:
@@ -118,7 +129,10 @@ def _finish(gathering: _Gathering, notes: tuple[str, ...]) -> ExchangeStatistics
     if not gathering.sums:
         names = [*COUNTS, *SUMS, *QUANTILE_NAMES]
         return ExchangeStatistics(
-            pd.DataFrame(columns=[*keys, *names]), pd.DataFrame(columns=[*RATE, *names, "rate", "baud"]), notes
+            pd.DataFrame(columns=[*keys, *names]),
+            pd.DataFrame(columns=[*RATE, *names, "rate", "baud"]),
+            pd.DataFrame(columns=["run", *RATE, "count", *PARTS]),
+            notes,
         )
     total = pd.concat(gathering.sums, ignore_index=True).groupby(keys, sort=False)[[*COUNTS, *SUMS]].sum().reset_index()
     groups = np.concatenate(gathering.groups)
@@ -136,7 +150,9 @@ def _finish(gathering: _Gathering, notes: tuple[str, ...]) -> ExchangeStatistics
     )
     ordered = by_rate.sort_values(["baud", "ta1", "clock_hz", "level"], kind="stable", ignore_index=True)
     columns = [*keys, *COUNTS, *SUMS, *QUANTILE_NAMES]
-    return ExchangeStatistics(_ordered(by_point, keys)[columns], ordered, notes)
+    parts = pd.concat(gathering.parts, ignore_index=True).astype({"level": object})
+    whole = parts.groupby(["run", *RATE], sort=False)[["count", *PARTS]].sum().reset_index()
+    return ExchangeStatistics(_ordered(by_point, keys)[columns], ordered, _ordered(whole, ["run", *RATE]), notes)
 
 
 def _quantiles(groups: npt.NDArray[np.integer], durations: npt.NDArray[np.int64], count: int) -> pd.DataFrame:

@@ -45,6 +45,7 @@ class Page:
     pictures: tuple[Picture, ...]
     measurements: Table
     others: Table
+    parts: Table
     exchanges: Table
     packets: Table
     downloads: tuple[Download, ...]
