@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bench.commands.card_gempc import serve_gempc
 from bench.commands.card_serial import DEFAULT_PORT as RFC2217_PORT
 from bench.commands.card_serial import serve_rfc2217, serve_tty
+from bench.commands.card_usb import serve_usbip, serve_usbredir
 from bench.commands.card_vpcd import serve_vpcd
 from bench.commands.card_ways import Way, WayOptions
 from bench.rig.errors import RigError, RigNotAble
@@ -18,11 +19,19 @@ from bench.rig.orders import InnerPolls, ServeOrder
 from bench.rig.pcscd import PrivatePcscd
 from bench.rig.served_chain import serve_chain
 from bench.serve.gempc import MODELS
+from bench.serve.usb_reader import FORMS
 from bench.serve.vpcd import DEFAULT_PORT
 
 EXIT_WRONG_USE, EXIT_BENCH = 2, 3
 
-WAYS: Final[dict[str, Way]] = {"vpcd": serve_vpcd, "gempc": serve_gempc, "rfc2217": serve_rfc2217, "tty": serve_tty}
+WAYS: Final[dict[str, Way]] = {
+    "vpcd": serve_vpcd,
+    "gempc": serve_gempc,
+    "rfc2217": serve_rfc2217,
+    "tty": serve_tty,
+    "usbredir": serve_usbredir,
+    "usbip": serve_usbip,
+}
 WITH_PCSCD: Final = ("vpcd", "gempc")
 """Ways that a private pcscd can be put at the other end of."""
 
@@ -38,7 +47,8 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
     type=click.Choice(list(WAYS)),
     required=True,
     help="vpcd: into a virtual PC/SC reader, over TCP. gempc: into a serial CCID reader, on a pty. "
-    "rfc2217, tty: at character level, as a serial port over TCP or on a pty or tty.",
+    "rfc2217, tty: at character level, as a serial port over TCP or on a pty or tty. "
+    "usbredir, usbip: into a USB CCID reader, for QEMU or for this machine's kernel.",
 )
 @click.option("--cards", default="1", metavar="N", show_default=True, help="How many cards in the chain.")
 @click.option("--mtu", default="256", metavar="N", show_default=True, help="Longest packet of each card in bytes.")
@@ -74,6 +84,10 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
 @click.option(
     "--model", type=click.Choice(list(MODELS)), default="twin", show_default=True, help="gempc: which reader it is."
 )
+@click.option("--socket", metavar="PATH", help="usbredir: where QEMU finds the reader.")
+@click.option(
+    "--level", type=click.Choice(list(FORMS)), default="tpdu", show_default=True, help="usbredir, usbip: what it takes."
+)
 @click.option("--pcscd", "own", is_flag=True, help="Start a private pcscd, and serve to that.")
 @click.option("--once", is_flag=True, help="End when vpcd goes, with status 3, instead of waiting for it.")
 def card_command(
@@ -90,6 +104,8 @@ def card_command(
     device: str | None,
     rst: str,
     model: str,
+    socket: str | None,
+    level: str,
     own: bool,
     once: bool,
 ) -> None:
@@ -106,6 +122,9 @@ def card_command(
     supply, and the rate and parity are the client's own: wrong ones give garbage. On a real tty (two crossed USB UARTs, docs/wiring.md) the
     rate is the card's.
 
+    With --serve usbredir it sits in a USB CCID reader that a QEMU guest plugs in, with --serve usbip in one at a virtual port of this machine's
+    own kernel (as root, with vhci_hcd): pcscd or any other driver finds a reader of class 0B.
+
     \b
     Examples:
       cardbench card --serve vpcd
@@ -114,6 +133,7 @@ def card_command(
       cardbench card --serve gempc --device /tmp/reader --model simpro --ta1 97
       cardbench card --serve rfc2217 --port 4001 --cards 3 --ta1 96
       cardbench card --serve tty --device /dev/ttyUSB1 --rst cts
+      cardbench card --serve usbredir --socket /tmp/reader --level apdu
 
     Exit status 0 when interrupted, 2 for wrong options, 3 when pcscd could not be started or (with --once) vpcd went.
     """
@@ -130,7 +150,7 @@ def card_command(
         signal.signal(name, _stop)
     daemon = PrivatePcscd() if own else None
     try:
-        WAYS[way](order, WayOptions(host, port, device, model, once, rst), daemon)
+        WAYS[way](order, WayOptions(host, port, device, model, once, rst, socket, level), daemon)
     except RigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BENCH)

@@ -19,6 +19,10 @@ class WayOptions:
     once: bool
     rst: str = "cts"
     """The incoming line of a real tty that is RST."""
+    socket: str | None = None
+    """A path: QEMU finds a USB reader there."""
+    level: str = "tpdu"
+    """The exchange level of a USB reader."""
 
 
 class Way(Protocol):

@@ -11,6 +11,9 @@ from bench.serve.gempc_loop import GempcLoop, Pty
 from bench.serve.rfc2217_loop import Rfc2217Loop
 from bench.serve.uart import Pacing, ServedUart
 from bench.serve.uart_loop import UartLoop
+from bench.serve.usb_reader import ServedUsbReader
+from bench.serve.usbip_loop import UsbipLoop
+from bench.serve.usbredir_loop import UsbredirLoop
 from bench.serve.vpcd import ServedCard, VpcdLoop, connect
 
 C = TypeVar("C", contravariant=True)
@@ -162,15 +165,47 @@ class SimProOffer(GempcOffer):
     model = Model.SIM_PRO
 
 
+class UsbOffer(Offer[ServedUsbReader]):
+    """A USB CCID reader of the level that is asked for, TPDU where none is."""
+
+    def put(self, chain: ServedChain) -> None:
+        """Unseen: the host keeps its reader, and only the next answer to reset is another card's."""
+        if isinstance(self._loop, (UsbredirLoop, UsbipLoop)):
+            self._loop.replace(self._form(chain), unseen=True)
+        else:
+            super().put(chain)
+
+    def _form(self, chain: ServedChain) -> ServedUsbReader:
+        clocks = (chain.given.clock_hz,)
+        form = self.level or "tpdu"
+        return ServedUsbReader(chain.engine, [chain.end], form=form, clocks_hz=clocks, paced=chain.paced)
+
+
+class UsbredirOffer(UsbOffer):
+    """For QEMU, at an AF_UNIX socket."""
+
+    def _begin(self, served: ServedUsbReader) -> UsbredirLoop:
+        return UsbredirLoop(Path(self.where), served)
+
+
+class UsbipOffer(UsbOffer):
+    """For this machine's own kernel, at any free port."""
+
+    def _begin(self, served: ServedUsbReader) -> UsbipLoop:
+        return UsbipLoop(served)
+
+
 def _nothing() -> None:
     pass
 
 
-AnyOffer = Offer[ServedCard] | Offer[ServedUart] | Offer[ServedGempc]
+AnyOffer = Offer[ServedCard] | Offer[ServedUart] | Offer[ServedGempc] | Offer[ServedUsbReader]
 OFFERS: Final[dict[str, Callable[[str, str], AnyOffer]]] = {
     "vpcd": VpcdOffer,
     "gempc-twin": GempcOffer,
     "gempc-simpro": SimProOffer,
     "rfc2217": Rfc2217Offer,
+    "usbredir": UsbredirOffer,
+    "usbip": UsbipOffer,
 }
 """By way: made with an address and a level."""

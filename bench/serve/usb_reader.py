@@ -10,7 +10,7 @@ from typing import Final
 from bench.ccid.codes import HEADER
 from bench.ccid.descriptor import ClassDescriptor, Feature
 from bench.ccid.firmware import CcidFirmware, FirmwareTraits
-from bench.ccid.usb_ccid import BULK_OUT, IDENTITY, CcidFunction
+from bench.ccid.usb_ccid import BULK_OUT, IDENTITY, INTERRUPT_IN, CcidFunction
 from bench.ccid.usb_descriptors import DeviceIdentity
 from bench.ccid.usb_device import Transfer, UsbDevice
 from bench.engine import VirtualEngine
@@ -153,13 +153,19 @@ class ServedUsbReader(ServedUsb):
         self.slaved.follow()
         self._put(slot)
 
-    def succeed(self, before: "ServedUsbReader") -> None:
-        """Stand in the place of ``before``: the host keeps its device, sees the old card go, and once it has seen that, the new one come."""
+    def succeed(self, before: "ServedUsbReader", *, unseen: bool = False) -> None:
+        """Stand in the place of ``before``: the host keeps its device, sees the old card go, and once it has seen that, the new one come.
+
+        ``unseen``: the old card has lost its power, as far as the host can tell; only its next answer to reset is another's.
+        """
         waiting = before.device.withdraw()
         configured = before.device.configuration
         before.reset()
-        if configured:
+        if configured and unseen:
             self.slaved.follow()
+            self.device.set_configuration(configured)
+            self.device.take_back(INTERRUPT_IN)
+        elif configured:
             self.pull()
             self.device.set_configuration(configured)
             self._then = lambda: self._put(0)

@@ -70,14 +70,17 @@ class UsbredirLoop:
         """Call ``readable`` whenever there is something to read at this descriptor."""
         self._selector.register(file, selectors.EVENT_READ, readable)
 
-    def replace(self, served: ServedUsbReader) -> None:
-        """Put a reader with other cards in the place of this one. The host keeps its device; it sees the card go and another one come."""
+    def replace(self, served: ServedUsbReader, *, unseen: bool = False) -> None:
+        """Put a reader with other cards in the place of this one. The host keeps its device; it sees the card go and another one come.
+
+        ``unseen``: it sees neither, only another answer to its next reset.
+        """
         before, self.served = self.served, served
         before.on_asked = _nothing
         served.on_asked = self._asked
         if self._host is not None:
             self._host.stand_in(served)
-        served.succeed(before)
+        served.succeed(before, unseen=unseen)
         self._send()
 
     def pull(self) -> None:
