@@ -18,7 +18,7 @@ from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.readers import pcsc_adapter
 from bench.readers.activation import Wishes
 from bench.readers.contract import Abilities, RateControl, StampedAt
-from bench.readers.faults import Fault, fault_text
+from bench.readers.faults import STATUS_WORD_SIZE, Fault, fault_text
 from bench.readers.pcsc_adapter import CardStatus, Connection, Context, Reset, Transmitted
 from bench.readers.pcsc_attributes import Attribute, Attributes, Observed, read_attributes, read_observed
 from bench.readers.pcsc_errors import PcscCode, PcscError, PcscMissingError, Trouble
@@ -343,9 +343,12 @@ class PcscReader:
         if connection is None:
             raise PcscError("SCardTransmit", PcscCode.SCARD_W_UNPOWERED_CARD, self.name)
         try:
-            return connection.transmit(command)
+            result = connection.transmit(command)
+            if len(result.response) < STATUS_WORD_SIZE and self._pulled():  # vpcd calls that a success
+                raise PcscError("SCardTransmit", PcscCode.SCARD_W_REMOVED_CARD, connection.reader)
         except PcscError as error:
             raise self._known(error) from None
+        return result
 
     def _known(self, error: PcscError | PcscMissingError) -> Exception:
         """What is behind an error: a cause known elsewhere, a card that was pulled, or the error itself."""
