@@ -39,6 +39,7 @@ MEMORY: Final[Mapping[str, MemoryPreset]] = MappingProxyType(
             ram=2560, mtu=256, channels=4, window=2, buffer=512, applications=("echo", "counter")
         ),
         "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8, buffer=8192, applications=()),
+        "large": MemoryPreset(ram=262144, mtu=1280, channels=128, window=8, buffer=65536, applications=()),
     }
 )
 

@@ -4,6 +4,8 @@ channels. Host and card are both such nodes; what differs is which links they ha
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
+from typing import Final
+
 from bench.channels.loopback import Loopback
 from bench.channels.message import HEADER_LENGTH, VERSION_BITS, Cause, MessageType
 from bench.channels.route_table import Port, RouteTable
@@ -15,6 +17,9 @@ from bench.hop.link import Link
 from bench.hop.segment import Kind
 from bench.hop.terminal_link import TerminalLink
 
+LONGEST_QUEUE: Final = 8192
+"""Packets waiting for one hop. DATA is bounded by room and credit; answers of other kinds are not queued beyond this: their asker takes none."""
+
 
 class Emission:
     """The last module before a link: resolves, queues by flow, tells the source what cannot be delivered."""
@@ -22,6 +27,8 @@ class Emission:
     def __init__(self, routes: RouteTable) -> None:
         self.routes = routes
         self.unreachable = 0
+        self.dropped = 0
+        """Answers to a peer that asks without end and takes nothing."""
 
     def emit(self, packet: bytes, force: bool) -> bool:
         """Send a message of this node's own."""
@@ -32,6 +39,9 @@ class Emission:
         route = self.routes.resolve(packet[1])
         if route.link is None or (route.port is came_by and came_by is not None):
             self._tell_source(packet)
+            return True
+        if len(route.link.queue) >= LONGEST_QUEUE and packet[0] & 0x1F != MessageType.DATA:
+            self.dropped += 1
             return True
         return route.link.submit(Kind.CHANNEL, packet, packet[1:4], force=force)
 
@@ -45,7 +55,7 @@ class Emission:
         if packet[0] & 0x1F == MessageType.UNREACHABLE:
             return
         back = self.routes.resolve(packet[2]).link
-        if back is not None:
+        if back is not None and len(back.queue) < LONGEST_QUEUE:
             number = self.routes.chain.number or 0
             answer = bytes((VERSION_BITS | MessageType.UNREACHABLE, packet[2], number, 0, 0)) + packet[:12]
             back.submit(Kind.CHANNEL, answer, answer[1:4], force=True)

@@ -145,6 +145,20 @@ class Gateway:
 
         self.node.engine.after(self.answer, look)
 
+    def watch_rest(self, pipe: "_Pipe") -> None:
+        """What a peer that is gone has left behind is given up where the card takes none of it."""
+        left = pipe._rest
+
+        def look() -> None:
+            if pipe not in self._pipes:
+                return
+            if pipe._rest < left:
+                self.watch_rest(pipe)
+            else:
+                pipe.gone(Cause.CHANNEL_CLOSED)
+
+        self.node.engine.after(self.answer, look)
+
     def _watch_open(self, pipe: "_Pipe", channel: Channel) -> None:
         def look() -> None:
             if channel.state is State.OPENING:
@@ -333,6 +347,8 @@ class _Pipe:
             self._outer_ended = True
             self.received(channel)
             self._to_channel()
+            if self._rest:
+                self.gateway.watch_rest(self)
         else:
             self._forget()
             self.gateway.close_channel(channel, cause)
@@ -376,6 +392,11 @@ class _Pipe:
             self.connection = None
             connection.close(Cause.NONE)
             self.gateway.close_channel(channel, Cause.NONE)
+
+    @property
+    def _rest(self) -> int:
+        """Bytes and datagrams of a peer that is gone which the card has not taken yet."""
+        return len(self._held) + len(self._datagrams)
 
     def _answered(self) -> None:
         if self.patience is not None:
