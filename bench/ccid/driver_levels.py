@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from bench.ccid.codes import Chain
+from bench.ccid.codes import Chain, IccState
 from bench.ccid.descriptor import ClassDescriptor
 from bench.ccid.driver_blocks import Waits, block_timing, damaged_block, granted, tpdu_timing, whole
 from bench.ccid.driver_errors import AnswerError, CardError, Trouble, UnableError
@@ -44,9 +44,11 @@ class Exchanger(Protocol):
 
 
 def data_block(pipe: SlotPipe, make: Callable[[int, int], Command], limit_ns: int) -> Steps[DataBlock]:
-    """A command that DataBlock answers."""
+    """A command that DataBlock answers. One without data of a slot without a card is a failure, whatever it says (QEMU 7's says that all is well)."""
     response = yield from pipe.ask(make, limit_ns)
     assert isinstance(response, DataBlock)
+    if response.status.icc is IccState.ABSENT and not response.data:
+        raise CardError(Trouble.ABSENT)
     return response
 
 

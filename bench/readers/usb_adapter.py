@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench.ccid.codes import ClassRequest
 from bench.ccid.descriptor import INTERFACE_CLASS, LENGTH, TYPE
 from bench.readers.faults import Fault
-from bench.readers.usb_errors import UsbError, busy, kernel_driver, usb_error
+from bench.readers.usb_errors import UsbError, busy, has_left, kernel_driver, usb_error
 
 VENDOR_CLASS: Final = 0xFF
 """Some readers of before the class was settled have this."""
@@ -105,6 +105,8 @@ def devices() -> tuple[UsbDevice, ...]:
     for handle in backend.enumerate_devices():
         try:
             descriptor = backend.get_device_descriptor(handle)
+            if has_left(int(descriptor.bus or 0), int(descriptor.address or 0)):
+                continue
             interface = next(_interfaces(backend, handle, int(descriptor.bNumConfigurations)), None)
         except (_core.USBError, NotImplementedError):
             continue  # it went while it was looked at

@@ -25,10 +25,15 @@ def node(bus: int, address: int) -> str:
     return f"{USBFS}/{bus:03d}/{address:03d}"
 
 
+def has_left(bus: int, address: int) -> bool:
+    """Whether the kernel no longer has the device: libusb's list lags behind (it waits for udevd's word)."""
+    return os.path.isdir(USBFS) and not os.path.exists(node(bus, address))
+
+
 def usb_error(number: int, what: str, bus: int, address: int) -> UsbError:
     """An error number of libusb, as what it means at this device."""
     path = node(bus, address)
-    if number in _GONE or not os.path.exists(path):
+    if number in _GONE or has_left(bus, address):
         return UsbError(Fault.READER, f"{what}: the reader was unplugged", "plug it in again")
     if number in _DENIED:
         return UsbError(
