@@ -92,10 +92,11 @@ class GempcLoop:
         """Put a reader of the same model with other cards in the place of this one. A driver sees the old card go before it sees the new one.
 
         ``unseen``: it is told of nothing and finds the new card at the next reset, which spares the time until it looks.
+        Raises ValueError for another model.
         """
+        served.succeed(self.served)
         before, self.served = self.served, served
         before.off()
-        served.succeed(before)
         served.on_asked = self._asked
         self._unsent.clear()
         self._then = None

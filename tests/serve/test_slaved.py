@@ -123,3 +123,17 @@ def test_time_never_goes_back_and_never_stays_behind_the_wall(moves: list[tuple[
         run = follower.leap if ahead_ns % 2 else follower.ahead
         last = run(TIMEBASE.nanoseconds(ahead_ns))
         assert last == stamp + TIMEBASE.nanoseconds(ahead_ns)
+
+
+def test_it_runs_ahead_to_what_is_waited_for_and_no_further() -> None:
+    follower, engine, wall = slaved()
+    happened: list[int] = []
+    engine.at(milliseconds(30), lambda: happened.append(engine.now))
+    engine.at(milliseconds(40), lambda: happened.append(engine.now))
+    assert follower.reach(lambda: bool(happened), milliseconds(100), keep=True)
+    assert happened == [milliseconds(30)]
+    wall.ns += 5 * MS
+    assert follower.follow() == milliseconds(35), "what was gained is kept"
+    assert not follower.reach(lambda: len(happened) > 5, milliseconds(10), keep=False)
+    assert follower.follow() == milliseconds(45), "and is not, where the answer is held until the wall is there"
+    assert happened == [milliseconds(30), milliseconds(40)]
