@@ -45,6 +45,9 @@ class PtyLoop(UartLoop):
         self._unsent = bytearray()
         self._writable = False
         tty.setraw(self._slave)
+        attributes = termios.tcgetattr(self._slave)
+        attributes[4] = attributes[5] = termios.B9600  # for programs that leave the rate alone
+        termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
         fcntl.ioctl(self._master, termios.TIOCPKT, array.array("i", [1]))
         os.set_blocking(self._master, False)
         self.address = os.ttyname(self._slave)

@@ -22,12 +22,13 @@ from bench.iso7816.atr_values import Convention
 from bench.iso7816.disturbance import Disturbance, End, Fault, carry
 from bench.iso7816.edges import swap
 from bench.iso7816.line import CHARACTER_END_ETU, Burst, CardEnd
+from bench.iso7816.rates import BGT_ETU
 from bench.serve.slaved import SlavedEngine
 
 INITIAL_BAUD: Final = 9600
 REST_NS: Final = 20 * 10**6
-"""At once: how long the card's time stands still for the rest of what the terminal has begun to write. The system may hand it over in pieces, and
-at a high rate the card's waiting times are shorter than that takes."""
+"""How long the card's time stands still, but on a paced line, for the rest of what the terminal has begun to write. The system (and a USB adapter)
+may hand it over in pieces, and at a high rate the card's waiting times are shorter than that takes."""
 _PARITY_CELL: Final = 1 << 9
 """Of the twelve etu of a character: start, eight data bits, parity, guard time."""
 
@@ -83,13 +84,20 @@ class ServedUart:
     """One card behind one serial port, in the world's time. ``received`` and ``lines`` come from the port; ``due`` is what it gets."""
 
     def __init__(
-        self, end: CardEnd, engine: VirtualEngine, clock_hz: int, pacing: Pacing = Pacing.AT_ONCE, *, echo: bool = True
+        self,
+        end: CardEnd,
+        engine: VirtualEngine,
+        clock_hz: int,
+        pacing: Pacing = Pacing.AT_ONCE,
+        *,
+        echo: bool | None = None,
     ) -> None:
+        """``echo``: whether the terminal reads what it sends; by default it does, but on a real line, which sees to that itself."""
         self.end = end
         self.engine = engine
         self.clock_hz = clock_hz
         self.pacing = pacing
-        self.echo = echo
+        self.echo = pacing is not Pacing.WIRED if echo is None else echo
         self.settings = UartSettings()
         self.convention = Convention.DIRECT
         """The card's, as its last answer to reset began."""
@@ -109,7 +117,14 @@ class ServedUart:
         """The card has not begun its answer to reset."""
         self._free = 0
         """When the terminal's UART has sent what it was given."""
+        self._heard_until = 0
+        """When the card has heard what the terminal sent."""
         self._busy_until = 0
+        """When the card's own answer has been, too."""
+        self._spoken = 0
+        """When the terminal may begin, after the card's last character."""
+        self._begun = False
+        """The terminal has said something that the card has not answered."""
         self._deaf = 0
         """Until when the card is inside a character."""
         self._still = Disturbance(0)
@@ -171,8 +186,9 @@ class ServedUart:
     def _cut(self) -> None:
         self._epoch += 1
         self._silent = True
+        self._begun = False
         self._out.clear()
-        self._free = self._busy_until = self._deaf = self.engine.now
+        self._free = self._heard_until = self._busy_until = self._deaf = self.engine.now
 
     # -- from the terminal -----------------------------------------------------------------------------------------------------
 
@@ -189,34 +205,39 @@ class ServedUart:
         etu = self.etu
         pitch = self.settings.character_bits * etu
         wired = self.pacing is Pacing.WIRED
-        start = now - pitch * len(data) if wired else max(now, self._free)
+        # of a real line's characters only the end is known; they began after the card's own, and a turn-around
+        start = max(now - pitch * len(data), self._spoken, self._free) if wired else max(now, self._free)
         self._free = start + pitch * len(data)
         if self.echo:
             self._out.append(_Out(data, start + CHARACTER_END_ETU * etu, pitch, etu))
         inverse = self.convention is Convention.INVERSE
         burst = Burst(bytes(map(swap, data)) if inverse else data, start, pitch, etu)
-        self._busy_until = max(self._busy_until, burst.taken)
+        self._heard_until = self._busy_until = max(self._busy_until, burst.taken)
         if self._powered and self._rst:
             self._to_card(burst, data)
         before = len(self._out)
         self._run_ahead()
-        if self.pacing is Pacing.AT_ONCE and self._powered and len(self._out) == before:
+        if self.pacing is not Pacing.LINE and self._powered and len(self._out) == before:
             self._rest_until = time.monotonic_ns() + REST_NS
         else:
             self._go_on()
 
     def _to_card(self, burst: Burst, written: bytes) -> None:
-        end, epoch = self.end, self._epoch
-        receiver = End(end.etu, self.engine.timebase.cycles(1, self.clock_hz))
+        receiver = End(self.end.etu, self.engine.timebase.cycles(1, self.clock_hz))
         faults = self._parity_faults(written)
         if not faults and self._deaf <= burst.start and receiver.bears(End(burst.etu), 0):
-            self.engine.at(burst.taken, lambda: end.receive(burst) if epoch == self._epoch else None)
+            # what goes on with something begun comes character by character: the card's waiting time within a block is short
+            step = 1 if self._begun else len(burst.data)
+            self._begun = True
+            for at in range(0, len(burst.data), step):
+                piece = Burst(burst.data[at : at + step], burst.start + at * burst.pitch, burst.pitch, burst.etu)
+                self._arrive_at(piece.taken, piece, ())
             return
         delivery = carry(
             burst, faults, End(burst.etu), receiver, signals=False, disturbance=self._still, deaf_until=self._deaf
         )
         self._deaf = delivery.deaf_until
-        self._busy_until = max(self._busy_until, delivery.ended)
+        self._heard_until = self._busy_until = max(self._busy_until, delivery.ended)
         for piece, damaged in delivery.pieces(burst.pitch, receiver.etu):
             self._arrive_at(delivery.ended, piece, damaged)
 
@@ -243,11 +264,13 @@ class ServedUart:
     def _from_card(self, burst: Burst) -> None:
         if not (self._power and self._rst and self.present):
             return
+        self._begun = False
         if self._silent:
             self._silent = False
             inverse = burst.data[:1] == bytes((Convention.INVERSE,))
             self.convention = Convention.INVERSE if inverse else Convention.DIRECT
         self._busy_until = max(self._busy_until, burst.taken)
+        self._spoken = burst.last + BGT_ETU * burst.etu
         before = 0 if self.pacing is Pacing.WIRED else CHARACTER_END_ETU * burst.etu
         sender = End(burst.etu, self.engine.timebase.cycles(1, self.clock_hz))
         if self.pacing is Pacing.WIRED or End(self.etu).bears(sender, 0):
@@ -316,9 +339,11 @@ class ServedUart:
         return 0.0 if self._out and self.pacing is Pacing.AT_ONCE else sleep
 
     def _run_ahead(self) -> None:
-        """At once: all that is on the line has been, as far as it is known."""
-        while self.pacing is Pacing.AT_ONCE and self._busy_until > self.engine.now:
-            self.slaved.leap(self._busy_until - self.engine.now)
+        """What is on the line has been: at once all of it, as far as it is known; on a real line what was read from it."""
+        if self.pacing is Pacing.LINE:
+            return
+        while (until := self._heard_until if self.pacing is Pacing.WIRED else self._busy_until) > self.engine.now:
+            self.slaved.leap(until - self.engine.now)
 
 
 def _ninth_bit(value: int, parity: Parity) -> int:
