@@ -57,6 +57,12 @@ class DriverLimits:
     transmit: float = 60.0
     close: float = 3.0
 
+    @classmethod
+    def within(cls, seconds: float) -> "DriverLimits":
+        """The usual limits, none longer than that."""
+        usual = cls()
+        return cls(min(usual.power, seconds), seconds, min(usual.close, seconds))
+
 
 def find_reader(names: Sequence[str], wanted: str) -> str:
     """The one reader whose name is ``wanted``, or contains it. Raises ValueError that says which there are."""
@@ -303,10 +309,11 @@ class PcscReader:
             if connection is not None and connection.protocols != protocols:
                 self._disconnect()
                 connection = None
+            context = self._established()
+            reader = self._find(context) if connection is None else connection.reader
+            # pcscd powers a card anew when it sees that it came: to be there before it would lose what the first commands did
+            self._await_card(context, reader)
             if connection is None:
-                context = self._established()
-                reader = self._find(context)
-                self._await_card(context, reader)
                 connection = context.connect(reader, exclusive=self.exclusive, protocols=protocols)
                 self._connection = connection
             if how is not Reset.LEAVE:
