@@ -142,13 +142,13 @@ class Station:
         """Carry an APDU as this reader's level and protocol want it."""
         if not self.tpdus:
             answer = self.exchange(command.encode())
-            assert not answer.error
+            assert not answer.error, f"{answer.error}; faults: {self.faults}"
             return parse_response(answer.response)
         over = ApduOverT0(command)
         step = over.start()
         while not isinstance(step, ResponseApdu):
             answer = self.exchange(step.data)
-            assert not answer.error
+            assert not answer.error, f"{answer.error}; faults: {self.faults}"
             step = over.step(answer.response)
         return step
 
