@@ -4,6 +4,7 @@ Every call here blocks, for as long as the driver likes: use it from a reader's 
 """
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,7 @@ class Transmitted:
     end_ns: int
 
 
+SOCKET_DEFAULT: Final = "/run/pcscd/pcscd.comm"
 _NO_ATTRIBUTE: Final = frozenset(
     {
         PcscCode.SCARD_E_UNSUPPORTED_FEATURE,
@@ -91,8 +93,23 @@ def establish() -> "Context":
     with _lock:
         _socket_in_use = os.environ.get(SOCKET_VARIABLE, "")
     code, handle = library.SCardEstablishContext(library.SCARD_SCOPE_SYSTEM)
+    if code & 0xFFFF_FFFF == PcscCode.SCARD_E_NO_SERVICE and (refused := _refused()):
+        raise PcscError("SCardEstablishContext", PcscCode.SCARD_W_SECURITY_VIOLATION, detail=refused)
     _check("SCardEstablishContext", code)
     return Context(library, handle)
+
+
+def _refused() -> str:
+    """Why pcscd seems not to run: its socket is there, and this user may not open it. Empty where that is not so."""
+    path = os.environ.get(SOCKET_VARIABLE) or SOCKET_DEFAULT
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except PermissionError:
+            return f"this user may not open {path}"
+        except OSError:
+            return ""
+    return ""
 
 
 def _load() -> Any:

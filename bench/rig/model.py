@@ -62,6 +62,9 @@ class ReaderModel(FileModel):
     access: Annotated[
         Literal["shared", "exclusive"], Field(description="pcsc: whether others may use the card meanwhile")
     ] = "shared"
+    patience: Annotated[
+        Duration, Field(description="pcsc, usb: how long a driver call may take before the reader is given up")
+    ] = Span(60 * 10**9)
 
     @model_validator(mode="after")
     def _has_address(self) -> "ReaderModel":

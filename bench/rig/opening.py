@@ -97,7 +97,7 @@ def _pcsc(model: RigModel, given: Given, engine: MonotonicEngine, served: Served
     name = model.reader.name
     assert name is not None, "the rig model sees to it that a pcsc reader has a name"
     whole = model.serve is not None and model.serve.way is ServeWay.VPCD
-    limits = SERVED_LIMITS if served is not None else None
+    limits = SERVED_LIMITS if served is not None else DriverLimits.within(model.reader.patience.ns / 1e9)
     level = ExchangeLevel.APDU if whole else None
     exclusive = model.reader.access == "exclusive"
     reader = PcscReader(engine, name, exclusive=exclusive, level=level, limits=limits)

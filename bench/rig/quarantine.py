@@ -1,8 +1,8 @@
 """Which rigs are out of use for the rest of this process, and since what.
 
 A reader that froze, or that this user may not open, would cost every later point its whole time limit: it is put in quarantine at once. What a hand
-or a daemon may mend meanwhile (a card put back, a reader plugged in again) is tried anew, until ``STRIKES`` points in a row could not even power their
-card. The first cause is the one that is told.
+or a daemon may mend meanwhile (a card put back, a reader plugged in again) is tried anew, until ``STRIKES`` points in a row could not even power
+their card. The first cause is the one that is told.
 """
 
 from dataclasses import dataclass
