@@ -158,4 +158,4 @@ def _for_the_interface(setup: Setup) -> bool:
 
 
 IDENTITY: Final = DeviceIdentity(0x08E6, 0x3437, "cardbench", "CCID reader", "0001", release=0x0200)
-"""Of our readers, where nothing else is asked for. libccid goes by numbers it knows, not by class: these are a GemPC Twin's, as it is on a serial line."""
+"""Of our readers, where nothing else is asked for. libccid goes by numbers it knows, not by class: these are a GemPC Twin's."""

@@ -1,7 +1,7 @@
 """The device's side of USB/IP 1.1.1 after the import, as Linux's vhci_hcd speaks it (Documentation/usb/usbip_protocol.rst): without I/O.
 
-Messages of the host go in, messages for it come out of ``take``. All numbers are big-endian. The host controller on the other side keeps addresses and
-does not tell of bus resets: a configuration that is set anew is all the device hears. Isochronous transfers are refused.
+Messages of the host go in, messages for it come out of ``take``. All numbers are big-endian. The host controller on the other side keeps addresses
+and does not tell of bus resets: a configuration that is set anew is all the device hears. Isochronous transfers are refused.
 """
 
 from collections.abc import Callable
