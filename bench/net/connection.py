@@ -625,7 +625,9 @@ class Connection:
             return
         while self._send_next(now):
             pass
-        if self._ack_now and not self._blocked:  # after a timeout SND.NXT may be behind what the peer expects: SND.MAX never is
+        if (
+            self._ack_now and not self._blocked
+        ):  # after a timeout SND.NXT may be behind what the peer expects: SND.MAX never is
             self._emit(ACK, self.snd_max, b"", now)
 
     def _send_next(self, now: int) -> bool:
