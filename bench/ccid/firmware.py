@@ -75,6 +75,8 @@ class FirmwareTraits:
     """What GET_DATA_RATES lists."""
     extension_ms: int = 500
     """How often the host is told, while a card works, that more time is needed."""
+    control_pipe: bool = True
+    """Whether the host has one (USB); without it, an Abort message is enough."""
     escape: Callable[[int, bytes], bytes | None] = _no_escape
     """The manufacturer's own commands: slot and data in, answer out; None for what it does not know."""
 
@@ -270,7 +272,7 @@ class CcidFirmware:
     # -- abort -----------------------------------------------------------------------------------------------------------------
 
     def _abort(self, lane: _Lane, command: Abort) -> None:
-        if lane.abort_requested == command.seq:
+        if lane.abort_requested == command.seq or not self.traits.control_pipe:
             lane.abort_requested = None
             self._aborted(lane, command)
         else:

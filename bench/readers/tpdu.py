@@ -12,32 +12,29 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.ccid.codes import HEADER, PowerSelect, SlotError
-from bench.ccid.parameters import ProtocolParameters, T0Parameters, T1Parameters, decode_parameters
+from bench.ccid.parameters import ProtocolParameters, T0Parameters, T1Parameters
 from bench.ccid.slot import Done, RateAndClock, SlotAnswer, SlotRefusal
 from bench.engine import Engine, Timer
 from bench.iso7816.atr import Atr
 from bench.iso7816.disturbance import Disturbance
-from bench.iso7816.line import Burst, CardEnd, etu_ticks
+from bench.iso7816.line import Burst, CardEnd
 from bench.iso7816.port import ExchangeLevel
 from bench.iso7816.pps import PPSS, Pps, evaluate
 from bench.iso7816.rates import (
     BGT_ETU,
     GUARD_ETU,
-    INITIAL_WT_ETU,
     RATE_DEFAULT,
     TURNAROUND_T0_ETU,
     Rate,
     all_rates,
-    bwt_cycles,
     card_guard_etu,
     cwt_etu,
-    guard_cycles,
-    wwt_cycles,
 )
-from bench.iso7816.t0 import T0Terminal, T0Timing
+from bench.iso7816.t0 import T0Terminal
 from bench.readers.activation import Activated, Activation, Wishes
 from bench.readers.tpdu_line import CardLine
 from bench.readers.tpdu_raw import RawExchange, RawTiming, T0Exchange, Whole, block_whole, of_length, pps_whole
+from bench.readers.tpdu_timing import LineTimes, at_rate, parameters_of
 
 CLASS_OF: Final = {PowerSelect.V5: "A", PowerSelect.V3: "B", PowerSelect.V1_8: "C"}
 _RATE_OFFSET: Final = HEADER
@@ -80,7 +77,7 @@ class TpduSlot:
         """Of the card that is active."""
         self.operating_class = ""
         self._parameters: ProtocolParameters = T0Parameters()
-        self._etu = self._etu_of(RATE_DEFAULT)
+        self._etu = self._times.etu(RATE_DEFAULT)
         self._fresh = False
         """Nothing but the answer to reset has gone by, in negotiable mode: a PPS may come."""
         self._activation: Activation | None = None
@@ -160,7 +157,7 @@ class TpduSlot:
         if self._fresh and self.traits.auto_pps and data[:1] != bytes((PPSS,)):
             request = self._own_pps(self.atr)
             if request is not None:
-                self._negotiate(request, lambda: self._begin(data, bwi, level))
+                self._negotiate(self.atr, request, lambda: self._begin(data, bwi, level))
                 return
         self._begin(data, bwi, level)
 
@@ -194,7 +191,8 @@ class TpduSlot:
         self._t0 = None
 
     def reset_parameters(self) -> None:
-        self._parameters = self._defaults()
+        atr = self.atr if self.traits.auto_parameters else None
+        self._parameters = T0Parameters() if atr is None else parameters_of(atr)
         self._listen_at(self._parameters.ta1)
         self._t0 = None
 
@@ -213,32 +211,37 @@ class TpduSlot:
             if self.active:
                 raise SlotRefusal(_RATE_OFFSET, "the clock of an active card stays: power it off first")
             self.clock_hz = clock_hz
-            self._etu = self._etu_of(RATE_DEFAULT)
+            self._etu = self._times.etu(RATE_DEFAULT)
         ta1 = RATE_DEFAULT
         if self.active:
             ta1 = self._nearest(wanted.rate_bps).ta1
-            self.set_parameters(_at_rate(self._parameters, ta1))
+            self.set_parameters(at_rate(self._parameters, ta1))
         return RateAndClock(clock_hz // 1000, int(Rate(ta1).baud(clock_hz)))
 
     # -- one exchange ----------------------------------------------------------------------------------------------------
 
     def _begin(self, data: bytes, bwi: int, level: int) -> None:
+        assert self.atr is not None
         pps = self._fresh and data[:1] == bytes((PPSS,))
         self._fresh = False
-        if pps and self.traits.level is ExchangeLevel.TPDU:
-            self._raw(data, self._initial_timing(), pps_whole, signals=False)
-        elif self.traits.level is ExchangeLevel.CHARACTER:
-            self._characters(data, bwi, level, self._initial_timing() if pps else None)
-        elif isinstance(self._parameters, T1Parameters):
-            edc = 2 if self._parameters.crc else 1
-            self._raw(data, self._t1_timing(self._parameters, bwi), block_whole(edc), signals=False)
+        parameters = self._parameters
+        if self.traits.level is ExchangeLevel.CHARACTER:
+            times = self._times
+            timing = times.initial(self.atr) if pps else times.raw(parameters, self._etu, self.atr, bwi)
+            self._characters(data, level, timing, signals=not pps and parameters.protocol == 0)
+        elif pps:
+            self._raw(data, self._times.initial(self.atr), pps_whole, signals=False)
+        elif isinstance(parameters, T1Parameters):
+            timing = self._times.t1(parameters, self._etu, bwi)
+            self._raw(data, timing, block_whole(2 if parameters.crc else 1), signals=False)
         else:
             self._tpdu(data)
 
     def _tpdu(self, data: bytes) -> None:
         assert isinstance(self._parameters, T0Parameters)
+        assert self.atr is not None
         if self._t0 is None:
-            timing = self._t0_timing(self._parameters)
+            timing = self._times.t0(self._parameters, self._etu, self.atr)
             self._t0 = T0Exchange(T0Terminal(timing, self._since(timing.turnaround_to_card)))
         first = self._t0.begin(data, max(self.engine.now, self._last_sent + self._t0.terminal.timing.pitch_to_card))
         self._machine = self._t0
@@ -255,26 +258,22 @@ class TpduSlot:
         else:
             self._keep_watch()
 
-    def _characters(self, data: bytes, bwi: int, count: int, initial: RawTiming | None) -> None:
+    def _characters(self, data: bytes, count: int, timing: RawTiming, *, signals: bool) -> None:
         """Send them, and give so many of the card's; what came without being asked for counts where nothing is sent."""
         if data:
             self._early.clear()
         early = bytes(self._early[:count])
         del self._early[: len(early)]
         done = self._done
+        assert done is not None
         if len(early) == count and not data:
             self._finish(SlotAnswer(early))
             return
-        assert done is not None
         self._done = lambda answer: done(self._counted(early, count, answer))
-        parameters = self._parameters
-        if isinstance(parameters, T1Parameters):
-            timing = self._t1_timing(parameters, bwi)
-        else:
-            t0 = self._t0_timing(parameters)
-            timing = RawTiming(t0.etu, t0.pitch_to_card, t0.waiting_time, t0.waiting_time)
-        signals = initial is None and parameters.protocol == 0
-        self._raw(data, initial or timing, of_length(count - len(early)), signals=signals)
+        self._raw(data, timing, of_length(count - len(early)), signals=signals)
+        if not count:
+            machine = self._machine
+            self.engine.at(self._last_sent, lambda: self._finish(SlotAnswer()) if machine is self._machine else None)
 
     def _counted(self, early: bytes, count: int, answer: SlotAnswer) -> SlotAnswer:
         if answer.error is not None and not early:
@@ -294,7 +293,7 @@ class TpduSlot:
             return None
         return Pps(parameters.protocol, ta1 if other else None)
 
-    def _negotiate(self, request: Pps, then: Callable[[], None]) -> None:
+    def _negotiate(self, atr: Atr, request: Pps, then: Callable[[], None]) -> None:
         done = self._done
 
         def answered(answer: SlotAnswer) -> None:
@@ -305,13 +304,13 @@ class TpduSlot:
                 assert done is not None
                 done(SlotAnswer(error=SlotError.ICC_PROTOCOL_NOT_SUPPORTED, text=f"PPS: {result.detail}"))
                 return
-            self._parameters = _at_rate(self._parameters, result.rate.ta1)
+            self._parameters = at_rate(self._parameters, result.rate.ta1)
             self._listen_at(result.rate.ta1)
             then()
 
         self._done = answered
         self._fresh = False
-        self._raw(request.encode(), self._initial_timing(), pps_whole, signals=False)
+        self._raw(request.encode(), self._times.initial(atr), pps_whole, signals=False)
 
     def _step(self, step: Burst | SlotAnswer | None) -> None:
         if isinstance(step, Burst):
@@ -361,48 +360,16 @@ class TpduSlot:
 
     # -- times -----------------------------------------------------------------------------------------------------------
 
-    def _etu_of(self, ta1: int) -> int:
-        return etu_ticks(Rate(ta1), self.clock_hz, self.engine.timebase)
-
     def _listen_at(self, ta1: int) -> None:
-        self._etu = self._etu_of(ta1)
-
-    def _cycles(self, count: int) -> int:
-        return self.engine.timebase.cycles(count, self.clock_hz)
+        self._etu = self._times.etu(ta1)
 
     def _since(self, turnaround: int) -> int:
         """From where a turn-around counts: the guard time of the last character at an old rate (9.1) may be longer than one at a fast new one."""
         return max(self._heard, self._heard + GUARD_ETU * self._heard_etu - turnaround)
 
-    def _initial_timing(self) -> RawTiming:
-        """At the rate of the answer to reset: 9600 etu of waiting, the card's extra guard time (9.1)."""
-        assert self.atr is not None
-        etu = self._etu_of(RATE_DEFAULT)
-        atr = self.atr
-        cycles = guard_cycles(atr.extra_guard_time, 0, Rate(RATE_DEFAULT), atr.rate, atr.has_t15)
-        waiting = INITIAL_WT_ETU * etu
-        return RawTiming(etu, int(cycles * self._cycles(1)), waiting, waiting)
-
-    def _t0_timing(self, parameters: T0Parameters) -> T0Timing:
-        """WWT counts with the larger F of the parameters and of the card's own TA1, as the two disagree about which it is at the default rate."""
-        etu = self._etu
-        guard = 0 if parameters.guard == 0xFF else parameters.guard
-        fi = max(Rate(parameters.ta1).f, self.atr.fi if self.atr is not None else 0)
-        return T0Timing(etu, (GUARD_ETU + guard) * etu, GUARD_ETU * etu, self._cycles(wwt_cycles(parameters.wi, fi)))
-
-    def _t1_timing(self, parameters: T1Parameters, bwi: int) -> RawTiming:
-        etu = self._etu
-        extra = 0 if parameters.guard == 0xFF else parameters.guard
-        bwt = bwt_cycles(parameters.bwi, Rate(parameters.ta1), max(1, bwi)) * self._cycles(1)
-        pitch = (card_guard_etu(parameters.guard, 1) + extra) * etu
-        return RawTiming(etu, pitch, int(bwt), cwt_etu(parameters.cwi) * etu)
-
-    def _defaults(self) -> ProtocolParameters:
-        atr = self.atr
-        if atr is None or not self.traits.auto_parameters:
-            return T0Parameters()
-        ta1 = atr.rate.ta1 if atr.specific_mode is not None else RATE_DEFAULT
-        return T1Parameters.of(atr, ta1) if atr.first_protocol == 1 else T0Parameters.of(atr, ta1)
+    @property
+    def _times(self) -> LineTimes:
+        return LineTimes(self.engine.timebase, self.clock_hz)
 
     # -- the line's owner --------------------------------------------------------------------------------------------------
 
@@ -488,11 +455,6 @@ class TpduSlot:
         self._parameters = T0Parameters()
         self._listen_at(RATE_DEFAULT)
         self.clock_runs = True
-
-
-def _at_rate(parameters: ProtocolParameters, ta1: int) -> ProtocolParameters:
-    data = bytes((ta1,)) + parameters.encode()[1:]
-    return decode_parameters(parameters.protocol, data)
 
 
 def _activation_error(why: str) -> SlotError:

@@ -146,7 +146,7 @@ class ServedGempc:
         traits = SlotTraits((clock_hz,), maximum_rate_bps=self.model.maximum_rate_bps)
         self.slots = [TpduSlot(engine, traits) for _ in range(self.model.slots)]
         self.firmware = CcidFirmware(
-            engine, self.slots, FirmwareTraits(self._descriptor(clock_hz), escape=self._escape)
+            engine, self.slots, FirmwareTraits(self._descriptor(clock_hz), control_pipe=False, escape=self._escape)
         )
         self.firmware.on_message = self._answer
         self.firmware.on_interrupt = self._movement

@@ -377,6 +377,8 @@ def test_character_level_gives_as_many_as_are_asked_for() -> None:
     assert stand.transfer(bytes((0, TAKE, 0, 0, 2)), level=1).data == bytes((TAKE,))
     assert stand.transfer(b"ab", level=2).data == b"\x90\x00"
     assert stand.card.commands == [bytes((0, READ, 0, 0, 4)), bytes((0, TAKE, 0, 0, 2)) + b"ab"]
+    assert stand.transfer(bytes((0, READ, 0, 0)), level=0).data == b"", "sent is done, where nothing is asked for"
+    assert stand.transfer(bytes((1,)), level=4).data == bytes((READ,)) + pattern(1) + b"\x90\x00"
 
 
 def test_character_level_of_a_mute_card() -> None:

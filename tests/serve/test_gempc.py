@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.ccid.codes import IccState, PowerSelect
+from bench.ccid.codes import IccState, PowerSelect, SlotError
 from bench.ccid.messages import (
+    Abort,
     Command,
     DataBlock,
     Escape,
@@ -147,6 +148,16 @@ def test_movements_in_other_slots_are_not_told() -> None:
     assert desk.raw(GetSlotStatus(1, 1)).startswith(b"\x03\x06")
     with pytest.raises(ValueError, match="slot"):
         Desk().served.insert(1)
+
+
+def test_an_abort_needs_no_control_pipe() -> None:
+    """There is none on a serial line."""
+    desk = Desk(ticks_ms=30_000)
+    desk.ask(IccPowerOn(0, 1, PowerSelect.V5))
+    assert desk.ask(XfrBlock(0, 2, bytes((0, NOTHING, 0, 0)))).status.extends, "longer than a reader runs ahead"
+    aborted, answer = (decode_response(found or b"") for found in Frames().feed(desk.raw(Abort(0, 3)), 0))
+    assert (aborted.seq, aborted.status.error) == (2, SlotError.CMD_ABORTED)
+    assert (answer.seq, answer.status.ok) == (3, True)
 
 
 def test_unpaced_the_answer_is_there_at_once_and_the_engine_keeps_what_it_gained() -> None:
