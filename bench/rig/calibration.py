@@ -7,6 +7,7 @@ outliers.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -170,6 +171,9 @@ def read_calibrations(path: Path) -> CalibrationFile:
         raise _mistake(path, f"{where}: {first['msg']}") from error
     if file.format != FORMAT:
         raise _mistake(path, f"format {file.format}")
+    for each in file.calibrations:
+        if each.of(BARE) is None or any(not median_rank(len(series.times_ns))[0] for series in each.series):
+            raise _mistake(path, f"too few times for {each.key}")
     return file
 
 
@@ -249,16 +253,12 @@ class WireTime:
 
 
 class CalibratedSplit:
-    """Divides the exchanges of a calibrated reader (``bench.readers.times.Split``)."""
+    """Divides the exchanges of a calibrated reader (``bench.readers.times.Split``), by the calibration of the protocol in use."""
 
-    def __init__(self, calibration: Calibration, timebase: Timebase) -> None:
-        self.calibration = calibration
+    def __init__(self, calibrations: Sequence[Calibration], timebase: Timebase) -> None:
         self._timebase = timebase
         self._wire = WireTime()
-        bare = calibration.of(BARE)
-        data = calibration.of(DATA) or bare
-        self._bare = summary(bare.times_ns) if bare is not None else None
-        self._data = summary(data.times_ns) if data is not None else None
+        self._known = {each.protocol: _latency(each) for each in calibrations}
 
     def powered(self, atr: bytes) -> None:
         self._wire.powered(atr)
@@ -270,7 +270,23 @@ class CalibratedSplit:
             wire = duration - answer.card_ticks  # the reader saw the characters themselves
         else:
             wire = ticks(self._wire.ns(command, answer.response, port))
-        known = self._data if len(command) > HEADER else self._bare
-        if known is None:
-            return divided(duration, wire, 0, 0)
+        latency = self._known.get(port.protocol)
+        if latency is None:
+            return Times(0, wire if answer.characters else 0, answer.card_ticks, 0)
+        known = latency.data if len(command) > HEADER else latency.bare
         return divided(duration, wire, ticks(known.median_ns), ticks(known.spread_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class _Latency:
+    """What a calibration says of commands without data, and with."""
+
+    bare: Summary
+    data: Summary
+
+
+def _latency(calibration: Calibration) -> _Latency:
+    bare = calibration.of(BARE)
+    assert bare is not None, "the file was checked when it was read"
+    data = calibration.of(DATA) or bare
+    return _Latency(summary(bare.times_ns), summary(data.times_ns))

@@ -8,6 +8,7 @@ from typing import Final
 
 from bench.iso7816.port import ExchangeLevel
 from bench.readers.contract import Abilities, RateControl, StampedAt
+from bench.readers.serial import LOCAL_RESOLUTION_NS
 from bench.rig.inventory import Found, Interface, Places
 from bench.rig.inventory_usb import usb_key
 
@@ -15,8 +16,6 @@ TTYS: Final = "class/tty"
 BY_ID: Final = "serial/by-id"
 NO_UART: Final = "0"
 """``type`` of a port of the 8250 driver behind which nothing is."""
-RESOLUTION_NS: Final = 1_000_000
-"""What a port resolves that does not tell its latency timer: USB hands over once a millisecond, and a UART's buffer fills in about that time."""
 
 
 def serial_ports(places: Places) -> tuple[list[Found], list[str]]:
@@ -107,7 +106,7 @@ def _by_id(places: Places) -> dict[Path, Path]:
 def _resolution(port: Path) -> int:
     """FTDI's driver tells how long its chip gathers characters before it hands them over, in ms."""
     timer = _text((port / "device").resolve() / "latency_timer")
-    return int(timer) * 1_000_000 if timer.isdigit() and int(timer) else RESOLUTION_NS
+    return int(timer) * 1_000_000 if timer.isdigit() and int(timer) else LOCAL_RESOLUTION_NS
 
 
 def _text(file: Path) -> str:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.ccid.descriptor import INTERFACE_CLASS, ClassDescriptor, Feature, decode_descriptor
+from bench.ccid.descriptor import INTERFACE_CLASS, decode_descriptor
 from bench.ccid.descriptor import LENGTH as CLASS_LENGTH
 from bench.ccid.descriptor import TYPE as CLASS_TYPE
+from bench.ccid.driver_plan import Plan
 from bench.ccid.errors import CcidMessageError
-from bench.iso7816.port import ExchangeLevel
-from bench.readers.contract import Abilities, RateControl, StampedAt
+from bench.readers.contract import Abilities
+from bench.readers.usb import abilities_of
 from bench.rig.inventory import Found, Interface, Places
 
 DEVICES: Final = "bus/usb/devices"
@@ -26,10 +27,7 @@ INTERFACE: Final = 4
 INTERRUPT: Final = 3
 """Transfer type in bmAttributes of an endpoint."""
 ENDPOINT: Final = 5
-RESOLUTION_NS: Final = 125_000
-"""A microframe: what the time of a transfer resolves."""
 ICCD: Final = {1: "ICCD version A", 2: "ICCD version B"}
-SELF_CHOOSING: Final = Feature.AUTO_PPS | Feature.AUTO_NEGOTIATION
 
 
 @dataclass(slots=True)
@@ -98,24 +96,7 @@ def _abilities(part: _Part) -> tuple[Abilities | None, str]:
         descriptor = decode_descriptor(part.klass)
     except CcidMessageError as error:
         return None, f"its class descriptor is damaged: {error}"
-    return abilities_of(descriptor, part.interrupt), ""
-
-
-def abilities_of(descriptor: ClassDescriptor, interrupt: bool) -> Abilities:
-    """What a class descriptor promises. A reader that makes the PPS by itself, or takes APDUs, chooses the rate itself."""
-    chooses = bool(descriptor.features & SELF_CHOOSING) or descriptor.level is ExchangeLevel.APDU
-    clocks = {1000 * khz for khz in (descriptor.default_clock_khz, descriptor.maximum_clock_khz) if khz}
-    return Abilities(
-        descriptor.level,
-        RateControl.OBSERVED if chooses else RateControl.SELECTABLE,
-        tuple(number for number in descriptor.protocols if number in (0, 1)),
-        descriptor.classes,
-        tuple(sorted(clocks)),
-        descriptor.slots,
-        RESOLUTION_NS,
-        StampedAt.TRANSFER,
-        removal=interrupt,
-    )
+    return abilities_of(Plan(descriptor), part.interrupt), ""
 
 
 def _parts(descriptors: bytes) -> Iterator[_Part]:

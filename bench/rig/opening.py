@@ -135,9 +135,12 @@ def _usb(model: RigModel, given: Given, engine: MonotonicEngine, served: ServedR
     del served
     reader = model.reader
     assert reader.device is not None, "the rig model sees to it that a usb reader has a device"
+    device = reader.device
+    if reader.serial is not None and device.count(":") == 1:
+        device = f"{device}:{reader.serial}"
     clock = reader.clock_hz or (given.clock_hz if given.clock_hz != DEFAULT_CLOCK_HZ else None)
     try:
-        return UsbReader(engine, reader.device, reader.slot, clock_hz=clock)
+        return UsbReader(engine, device, reader.slot, clock_hz=clock)
     except (UsbError, ValueError) as error:
         raise RigError(f"rig {model.name}: {error}") from error
 

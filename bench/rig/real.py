@@ -153,7 +153,7 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     if making.served is None:
         guard = Guard(model, reader_key(model.reader))
         port = Guarded(port, engine, guard, engine.fail)
-    split = calibrated_split(model, engine, given, sink)
+    split = calibrated_split(model, engine, sink)
     recorded = Recorded(port, 1, tap, engine=engine, split=split)
     host = engine.call(lambda: Host(engine, recorded, uplink, settings, tap, hop=hop))
     hands = _hands(making.served, model, given)
@@ -164,17 +164,14 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     return rig
 
 
-def calibrated_split(model: RigModel, engine: MonotonicEngine, given: Given, sink: Sink) -> CalibratedSplit | None:
-    """What divides the reader's time from the card's, where this very reader was calibrated over the point's protocol; the record tells of it."""
-    protocol = int(given.protocol[-1])
+def calibrated_split(model: RigModel, engine: MonotonicEngine, sink: Sink) -> CalibratedSplit | None:
+    """What divides the reader's time from the card's, where this very reader was calibrated; the record tells of it."""
     key = latency_key(model)
-    for calibration in model.calibrations:
-        if (calibration.key, calibration.protocol) == (key, protocol):
-            sink.emit(
-                Parameter("calibration", f"{calibration.date}, {calibration.driver or calibration.reader}", False)
-            )
-            return CalibratedSplit(calibration, engine.timebase)
-    return None
+    mine = [each for each in model.calibrations if each.key == key]
+    for each in mine:
+        text = f"T={each.protocol} of {each.date}, {each.driver or each.reader}"
+        sink.emit(Parameter("calibration", text, False))
+    return CalibratedSplit(mine, engine.timebase) if mine else None
 
 
 def latency_key(model: RigModel) -> str:

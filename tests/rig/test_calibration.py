@@ -154,7 +154,7 @@ def test_the_lines_time_is_the_virtual_lines(protocol: int, tmp_path: Path) -> N
 
 
 def split(duration: int, command: bytes = COMMAND, characters: int = 0, card: int = 0) -> tuple[int, int, int, int]:
-    made = CalibratedSplit(calibration(series("bare", *[1000] * 9, 1400), series("data", *[3000] * 10)), NS)
+    made = CalibratedSplit([calibration(series("bare", *[1000] * 9, 1400), series("data", *[3000] * 10))], NS)
     made.powered(ATR)
     answer = Answer(REFUSED, 50, 50 + duration, characters, card)
     times = made.times(command, answer, Port(ExchangeLevel.APDU, 0, 0))  # type: ignore[arg-type]
@@ -165,6 +165,12 @@ def test_what_the_reader_takes_is_taken_off_the_card() -> None:
     assert split(5000) == (1000, 0, 4000, 400)
     assert split(5000, COMMAND + b"data") == (3000, 0, 2000, 0)
     assert split(5000, characters=7, card=1500) == (1000, 3500, 500, 400)
+
+
+def test_another_protocol_than_was_calibrated_is_not_divided() -> None:
+    made = CalibratedSplit([calibration(series("bare", *[1000] * 10), protocol=1)], NS)
+    times = made.times(COMMAND, Answer(REFUSED, 0, 5000), Port(ExchangeLevel.APDU, 0, 0))  # type: ignore[arg-type]
+    assert (times.reader, times.wire, times.card, times.uncertainty) == (0, 0, 0, 0)
 
 
 def test_an_exchange_shorter_than_the_reader_leaves_nothing_for_the_card() -> None:
@@ -194,7 +200,7 @@ class Clock:
 
 def test_the_record_tells_what_each_part_took() -> None:
     clock, sink = Clock(), ListSink()
-    made = CalibratedSplit(calibration(series("bare", *[1000] * 10)), NS)
+    made = CalibratedSplit([calibration(series("bare", *[1000] * 10))], NS)
     port = Recorded(Instant(clock), 1, sink, engine=clock, split=made)  # type: ignore[arg-type]
     port.submit(COMMAND, lambda _: None)
     (row,) = sink.observations
@@ -220,6 +226,13 @@ def test_what_was_measured_is_kept_beside_the_rig_file(tmp_path: Path) -> None:
     loaded = load_rig_file(rig_file)
     assert loaded.rigs[0].calibrations == (second,)
     assert loaded.rigs[1].calibrations == (other,)
+
+
+def test_too_few_times_are_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "lab.calibration.json"
+    write_calibration(path, calibration(series("bare", 1, 2, 3)))
+    with pytest.raises(FileError, match="too few times for usb:1:2:3"):
+        read_calibrations(path)
 
 
 def test_a_rig_without_calibrations_has_none(tmp_path: Path) -> None:

@@ -79,7 +79,9 @@ def test_a_ccid_reader_is_read_from_its_descriptors(machine: Machine) -> None:
     assert (able.clocks_hz, able.stamped, able.removal) == ((4_000_000, 8_000_000), StampedAt.TRANSFER, True)
 
 
-@pytest.mark.parametrize("features", [Feature.TPDU | Feature.AUTO_PPS, Feature.SHORT_APDU, Feature.EXTENDED_APDU])
+@pytest.mark.parametrize(
+    "features", [Feature.TPDU | Feature.AUTO_NEGOTIATION, Feature.SHORT_APDU, Feature.EXTENDED_APDU]
+)
 def test_who_chooses_the_rate_himself_is_not_offered_for_sweeps(machine: Machine, features: Feature) -> None:
     machine.usb("1-2", DEVICE + CONFIGURATION + interface(0x0B) + ClassDescriptor(features=features).encode(), 7)
     (found,), _ = usb_readers(machine.places)
