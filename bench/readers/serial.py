@@ -166,6 +166,8 @@ class SerialReader(CharacterReader):
         self._convention = Convention.DIRECT
         self._present: bool | None = None
         self._settings = self._settings_at(Rate(RATE_DEFAULT))
+        self._epoch = 0
+        """Counts power-ups: what fails of one before is no concern of the next."""
         self._sending: _Sending | None = None
         self._ts_heard = False
         self._last_sent = 0
@@ -206,6 +208,7 @@ class SerialReader(CharacterReader):
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
         self.power_down()
+        self._epoch += 1
         self._power_done = done
 
         def opened(_: None) -> None:
@@ -257,7 +260,7 @@ class SerialReader(CharacterReader):
         """Have the port's lines switched: RST as it says (True is high), the other one on with the supply."""
         what = f"switching the lines of {self.url}"
         settings = self._settings
-        self._thread.submit(what, lambda: self._switch(power, rst, settings), _nobody, self._port_failed, OPEN_LIMIT_NS)
+        self._thread.submit(what, lambda: self._switch(power, rst, settings), _nobody, self._failing(), OPEN_LIMIT_NS)
 
     def not_activated(self, why: str) -> None:
         if why.startswith("bad ATR"):
@@ -510,6 +513,11 @@ class SerialReader(CharacterReader):
             self.on_fault(text)
         return text
 
+    def _failing(self) -> Callable[[Exception], None]:
+        """What to do with a failure of a job that is given to the port now."""
+        epoch = self._epoch
+        return lambda error: self._port_failed(error) if epoch == self._epoch else None
+
     def _port_failed(self, error: Exception) -> None:
         if isinstance(error, DriverHungError):
             self._fail_exchange(str(error))
@@ -553,9 +561,7 @@ class SerialReader(CharacterReader):
                 raise SerialPortError(SerialTrouble.GONE, f"{self.url} has been closed")
             work(self._port)
 
-        self._thread.submit(
-            what, run, lambda _: done() if done is not None else None, self._port_failed, WRITE_LIMIT_NS
-        )
+        self._thread.submit(what, run, lambda _: done() if done is not None else None, self._failing(), WRITE_LIMIT_NS)
 
     def _open(self) -> None:
         if self._port is not None:
@@ -597,8 +603,8 @@ class SerialReader(CharacterReader):
         time.sleep(self._hold_s)
         port.discard()
         self._listening_ns = time.monotonic_ns()
-        if port.is_pty:
-            port.drop_unsent()  # a pty has no lines: this is what the served card takes for a reset
+        if port.is_pty or not port.local:
+            port.drop_unsent()  # a pty has no lines: this is what a card served on one takes for a reset
         self._lines(port, holds, power)
 
     def _lines(self, port: SerialPort, reset: bool, supply: bool) -> None:

@@ -9,6 +9,7 @@ import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import serial
@@ -229,7 +230,8 @@ class SerialPort:
             ) from None
 
     def _while_open(self, error: Exception, otherwise: SerialTrouble) -> SerialTrouble:
-        if isinstance(error, serial.SerialException) and "connection failed" in str(error):
+        thread = getattr(self._port, "_thread", None)
+        if "connection failed" in str(error) or (isinstance(thread, Thread) and not thread.is_alive()):
             return SerialTrouble.GONE
         number = _errno(error)
         return otherwise if number is None else trouble_of(number)
@@ -239,6 +241,9 @@ class SerialPort:
         if url.startswith(("rfc2217://", "socket://")):
             if "parameter change" in str(error):
                 return SerialPortError(SerialTrouble.REFUSED, f"{url} refuses {self._settings}: {error}")
+            if "'control'" in str(error):
+                what = f"{url} does not answer when RTS and DTR are switched (a port without such lines?)"
+                return SerialPortError(SerialTrouble.REFUSED, f"{what}: with ?ign_set_control after the port it need not")
             return SerialPortError(SerialTrouble.SERVER, f"{url} cannot be reached: {error}")
         if isinstance(error, ValueError) or url.startswith("hwgrep://"):
             return SerialPortError(SerialTrouble.MISSING, f"no port {url!r}: {error}")

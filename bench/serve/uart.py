@@ -26,7 +26,7 @@ from bench.iso7816.rates import BGT_ETU
 from bench.serve.slaved import SlavedEngine
 
 INITIAL_BAUD: Final = 9600
-REST_NS: Final = 20 * 10**6
+REST_NS: Final = 50 * 10**6
 """How long the card's time stands still, but on a paced line, for the rest of what the terminal has begun to write. The system (and a USB adapter)
 may hand it over in pieces, and at a high rate the card's waiting times are shorter than that takes."""
 _PARITY_CELL: Final = 1 << 9
