@@ -161,15 +161,15 @@ def test_an_abort_needs_no_control_pipe() -> None:
 
 
 def test_unpaced_the_answer_is_there_at_once_and_the_engine_keeps_what_it_gained() -> None:
-    desk = Desk(ticks_ms=200)
+    desk = Desk(ticks_ms=450)
     desk.ask(IccPowerOn(0, 1, PowerSelect.V5))
     began = time.monotonic()
     answer = desk.ask(XfrBlock(0, 2, bytes((0, READ, 0, 0, 5))))
-    assert time.monotonic() - began < 0.15
+    assert time.monotonic() - began < 0.4
     assert isinstance(answer, DataBlock)
     assert answer.data == pattern(5) + b"\x90\x00"
     engine = desk.served.slaved.engine
-    assert engine.timebase.to_ns(engine.now) > 200 * 10**6
+    assert engine.timebase.to_ns(engine.now) > 450 * 10**6
 
 
 def test_paced_the_answer_waits_for_the_wall() -> None:
@@ -182,7 +182,7 @@ def test_paced_the_answer_waits_for_the_wall() -> None:
     assert 0 < desk.served.sleep(1) < 0.25
     while not (said := desk.served.take_due()):
         time.sleep(0.002)
-    assert time.monotonic() - began == pytest.approx(0.2, abs=0.05)
+    assert 0.2 <= time.monotonic() - began < 0.6
     assert decode_response(Frames().feed(said, 0)[0] or b"").status.ok
 
 
