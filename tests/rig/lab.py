@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,6 @@ from bench.readers.faults import Fault
 from reports.arrow import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
-POINTS = 3
-STRUCK = 2
-"""The point in which the fault comes: one before it must pass, one after it shows what is left."""
 WITHIN_S = 30.0
 
 SCENARIO = """title: A byte is read
@@ -30,7 +27,7 @@ sweep: {{mark: [{marks}]}}
 real: all
 steps:
   - power_on: {{within: 3 s}}
-  - transmit: {{apdu: "00 B0 00 0{{mark}} 01", within: 20 s}}
+  - transmit: {{apdu: "00 B0 00 {{mark}} 01", within: 20 s}}
 """
 GATE = '''"""Each point waits until the test lets it begin."""
 
@@ -53,6 +50,10 @@ def pytest_cardbench_rig_builder(config):
         return build_rig(*arguments)
 
     return build
+
+
+def pytest_runtest_logfinish():
+    (HERE / f"end-{{len(list(HERE.glob('at-*')))}}").touch()
 '''
 
 
@@ -91,7 +92,7 @@ class FaultPath(Protocol):
         """How this fault is made here. Raises KeyError where it cannot be."""
 
     def arm(self, during: Callable[[], bytes | None] | None) -> None:
-        """Answer command ``00 B0 00 02 01`` so, until told otherwise."""
+        """Answer READ BINARY so, until told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +115,23 @@ def open_folder() -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How the run ended."""
+    """How the run ended: its first point, then for each trial the point that was struck and the one after it."""
 
     status: int
-    points: tuple[Told, ...]
+    first: Told
+    struck: tuple[Told, ...]
+    after: tuple[Told, ...]
     out: str
 
 
-def run_trial(path: FaultPath, trial: Trial, folder: Path) -> Ran:
-    """Run three points, the second one struck."""
+def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
+    """Run a point that is left alone, then two for each trial. (Nothing passes after a fault that lasts: such a trial is the last.)"""
+    marks = [f"{mark:02X}" for mark in range(1 + 2 * len(trials))]
     (folder / "conftest.py").write_text(GATE.format(folder=str(folder), within=WITHIN_S))
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "rig.yaml").write_text(path.rig)
     scenario = folder / "struck.yaml"
-    scenario.write_text(SCENARIO.format(marks=", ".join(str(mark + 1) for mark in range(POINTS))))
+    scenario.write_text(SCENARIO.format(marks=", ".join(f'"{mark}"' for mark in marks)))
     command = (
         sys.executable,
         "-m",
@@ -140,7 +144,7 @@ def run_trial(path: FaultPath, trial: Trial, folder: Path) -> Ran:
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"PYTHONPATH": str(ROOT), "CARDBENCH_LOCKS": str(folder / "locks"), **path.environment}
-    if trial.as_nobody:
+    if any(trial.as_nobody for trial in trials):
         command = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command)
         environment |= {"HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     log = folder / "log"
@@ -154,39 +158,47 @@ def run_trial(path: FaultPath, trial: Trial, folder: Path) -> Ran:
             stderr=subprocess.STDOUT,
         )
     try:
-        begun = _gates(path, trial, folder, process, log)
+        begun = _gates(path, trials, folder, process, log)
         status = process.wait(WITHIN_S)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-    begun.append(time.monotonic())
     (table,) = (folder / "out").rglob("verdicts.parquet")
     rows = {row.point: row for row in read_frame(table).itertuples()}
-    points = tuple(
-        Told(Verdict(rows[f"mark-{mark + 1}"].verdict), rows[f"mark-{mark + 1}"].reason, begun[mark + 1] - begun[mark])
-        for mark in range(POINTS)
-    )
-    return Ran(status, points, log.read_text())
+    told = [
+        Told(Verdict(rows[f"mark-{mark}"].verdict), rows[f"mark-{mark}"].reason, end - start)
+        for mark, start, end in zip(marks, begun[:-1], begun[1:], strict=True)
+    ]
+    return Ran(status, told[0], tuple(told[1::2]), tuple(told[2::2]), log.read_text())
 
 
-def _gates(path: FaultPath, trial: Trial, folder: Path, process: "subprocess.Popen[bytes]", log: Path) -> list[float]:
-    """Let the points begin one by one, making and mending the fault between them; gives when each began."""
+def _gates(
+    path: FaultPath, trials: Sequence[Trial], folder: Path, process: "subprocess.Popen[bytes]", log: Path
+) -> list[float]:
+    """Let the points begin one by one, making and mending the faults between them; gives when each began, and when the last one ended."""
     begun: list[float] = []
-    for number in range(1, POINTS + 1):
-        limit = time.monotonic() + WITHIN_S
-        while not (folder / f"at-{number}").exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < limit, f"point {number} never came: {log.read_text()}"
-            time.sleep(0.005)
-        if number == STRUCK:
+    count = 1 + 2 * len(trials)
+    for number in range(count):
+        _reached(folder / f"at-{number + 1}", process, log)
+        trial = trials[(number - 1) // 2] if number else None
+        if trial is not None and number % 2:
             path.arm(trial.during)
             if trial.before is not None:
                 trial.before()
-        if number == STRUCK + 1:
+        elif trial is not None:
             path.arm(None)
             if trial.after is not None:
                 trial.after()
         begun.append(time.monotonic())
-        (folder / f"go-{number}").touch()
-    return begun
+        (folder / f"go-{number + 1}").touch()
+    _reached(folder / f"end-{count}", process, log)
+    return [*begun, time.monotonic()]
+
+
+def _reached(file: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    limit = time.monotonic() + WITHIN_S
+    while not file.exists():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < limit, f"{file.name} never came: {log.read_text()}"
+        time.sleep(0.005)
