@@ -39,7 +39,13 @@ def reader_key(reader: ReaderModel, places: Places | None = None) -> str:
     interface = Interface(str(reader.kind)) if reader.kind is not ReaderKind.SOFTWARE else None
     there = () if interface is None else asked(interface, lambda: (_attached(interface, where), ()), LIMIT_S).found
     found = match(reader, there)
-    return found.key if found is not None else f"{reader.kind}:{reader.serial or address}"
+    if found is not None:
+        return found.key
+    if interface is Interface.PCSC:
+        from bench.rig.inventory_pcsc import pcsc_key
+
+        return pcsc_key(reader.serial or address)
+    return f"{reader.kind}:{reader.serial or address}"
 
 
 def _attached(interface: Interface, places: Places) -> Sequence[Found]:

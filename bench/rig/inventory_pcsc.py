@@ -5,6 +5,7 @@ number where it has one.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -44,13 +45,13 @@ def _found(context: Context, name: str, names: Sequence[str], usb: Sequence[Foun
     try:
         state = context.state(name)
     except PcscError as error:
-        return Found(Interface.PCSC, name, name, f"pcsc:{name}", False, "pcscd", remark=str(error))
+        return Found(Interface.PCSC, name, name, pcsc_key(name), False, "pcscd", remark=str(error))
     attributes = Attributes() if state.in_use else _attributes(context, name)
     bracketed = IN_BRACKETS.search(name)
     serial = attributes.serial or (bracketed[1] if bracketed else "")
     device = _device(attributes, serial, usb)
     address = short_name(name, names)
-    key = device.key if device is not None else f"pcsc:{serial or address}"
+    key = device.key if device is not None else pcsc_key(serial or address)
     slot = int(name[-2:], 16) if NUMBERS.search(name) else 0
     return Found(
         Interface.PCSC,
@@ -76,6 +77,12 @@ def _found(context: Context, name: str, names: Sequence[str], usb: Sequence[Foun
         "another program" if state.in_use else "",
         "the card does not answer its reset: clean it, turn it round" if state.present and state.mute else "",
     )
+
+
+def pcsc_key(name: str) -> str:
+    """The identity of a reader that is no USB device: by name or serial number, and by the pcscd that has it where that is not the usual one."""
+    daemon = os.environ.get(pcsc_adapter.SOCKET_VARIABLE, "")
+    return f"pcsc:{name}@{daemon}" if daemon else f"pcsc:{name}"
 
 
 def short_name(name: str, names: Sequence[str]) -> str:
