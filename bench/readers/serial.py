@@ -152,7 +152,7 @@ class SerialReader(CharacterReader):
         """Told, in an event, of what broke that no card can be blamed for, and what to do."""
         self.on_card: Callable[[bool], None] = _nobody
         """Told, in an event, when the detect line says that a card came or went."""
-        self._pty = pty = is_pty(url)
+        pty = is_pty(url)
         self._local = "://" not in url or url.startswith("hwgrep://")
         patience = self.options.patience_ns
         if patience is None:
@@ -335,10 +335,8 @@ class SerialReader(CharacterReader):
 
     @property
     def _character_etu(self) -> int:
-        """How long a character of this UART is, in bits; a pty has none, and takes them as they are to be."""
-        if self._pty and not self._parity:
-            return GUARD_ETU
-        return 9 + self._parity + self._settings.stop_bits
+        """How long a character of this UART is, in bits. What has no parity is no real line, and takes characters as they are to be."""
+        return 10 + self._settings.stop_bits if self._parity else GUARD_ETU
 
     def _end_sending(self) -> None:
         sending, self._sending = self._sending, None
