@@ -23,7 +23,6 @@ from bench.rig.build import Rig, build_rig, poll_plan
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import PollPeriod, ReaderKind, RigModel
-from bench.serve.slaved import SlavedEngine
 from fixtures.options import read_rig_choice
 
 EXIT_WRONG_USE: Final = 2
@@ -106,7 +105,7 @@ def _drive(rig: Rig, model: RigModel, paced: bool) -> Drive:
         -(-LINE_CHARACTERS * CHARACTER_ETU * etu.numerator // etu.denominator), given.clock_hz
     )
     polls = 2 * poll_plan(model, given, engine).longest
-    drive = SlavedDrive(SlavedEngine(engine), line + polls + 2 * given.card_time.ticks(engine.timebase), paced=paced)
+    drive = SlavedDrive(engine, line + polls + 2 * given.card_time.ticks(engine.timebase), paced=paced)
 
     def moved(observation: Observation) -> None:
         if isinstance(observation, Exchange) and (

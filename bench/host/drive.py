@@ -1,8 +1,9 @@
 """Who drives the engine while sockets are served: one asyncio loop in a thread of its own, in which every event and every socket's call runs.
 
 Cards behind a real driver live under the monotonic clock, whose loop is there already. Software cards live in virtual time: their engine is slaved to
-the wall (never back; idle, it follows the wall). Unpaced, it runs ahead while packets move, so that a line of 9600 baud costs what its simulation
-costs; paced, everything takes what it takes on its line.
+the wall (never back; idle, it follows the wall) and runs in slices, between which sockets have their turn. Unpaced, it runs ahead while something is
+carried, so that a line of 9600 baud costs what its simulation costs; paced, everything takes what it takes on its line. Wall time that it cannot
+keep up with is struck out.
 
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
@@ -19,23 +20,15 @@ from bench.engine import Action, Engine, EngineStoppedError, MonotonicEngine, Vi
 T = TypeVar("T")
 
 IDLE_S: Final = 0.5
+LEAST_SLEEP_S: Final = 0.001
+"""A chain's idle polls come in bundles instead of one by one."""
 SLICE_NS: Final = 3 * 10**6
-"""How long the engine runs ahead before sockets get their turn again."""
+"""How long the engine runs before sockets get their turn again."""
+CATCH_UP_NS: Final = 10**9
+"""How far a paced engine may fall behind the wall before that time is struck out; an unpaced one makes up nothing."""
 STRIDES: Final = 64
 """Steps, at most, in which the engine runs ahead by what the longest exchange takes."""
 CALL_LIMIT_S: Final = 60.0
-
-
-class Slaved(Protocol):
-    """A virtual engine that follows the wall: ``bench.serve.slaved.SlavedEngine``."""
-
-    engine: VirtualEngine
-
-    def follow(self) -> int: ...
-
-    def leap(self, ticks: int) -> int: ...
-
-    def sleep(self, longest: float) -> float: ...
 
 
 class Drive(Protocol):
@@ -91,12 +84,15 @@ class MonotonicDrive:
 class SlavedDrive:
     """A virtual engine and the loop it runs in, from ``start`` to ``stop``. ``moved`` (something was carried) keeps it running ahead."""
 
-    def __init__(self, slaved: Slaved, linger: int, *, paced: bool = False) -> None:
-        self._slaved = slaved
+    def __init__(self, engine: VirtualEngine, linger: int, *, paced: bool = False) -> None:
+        self.struck_out_ns = 0
+        """Wall time left out because the engine could not keep up."""
+        self._engine = engine
         self._linger = linger
         """How long after something was carried more may come of it."""
         self._paced = paced
         self._loop = asyncio.new_event_loop()
+        self._origin = time.monotonic_ns() - engine.timebase.to_ns(engine.now)
         self._stride = -(-linger // STRIDES)
         self._last = -linger
         self._inside = False
@@ -108,7 +104,7 @@ class SlavedDrive:
 
     @property
     def engine(self) -> Engine:
-        return self._slaved.engine
+        return self._engine
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -130,13 +126,14 @@ class SlavedDrive:
 
     def moved(self) -> None:
         """Something was carried over one of the lines."""
-        self._last = self._slaved.engine.now
+        self._last = self._engine.now
 
     def event(self, action: Action) -> None:
         if self._inside:
             self._guarded(action)
             return
-        self._guarded(self._slaved.follow)
+        if not self._ahead:
+            self._follow()
         self._guarded(action)
         self.moved()
         self._again(0.0)
@@ -182,25 +179,59 @@ class SlavedDrive:
 
     def _turn(self) -> None:
         self._due = None
-        slaved = self._slaved
-        if self._paced or not self._busy():
-            self._guarded(slaved.follow)
-            self._again(slaved.sleep(IDLE_S))
-            return
-        end = time.monotonic_ns() + SLICE_NS
-        while self._busy() and time.monotonic_ns() < end:
-            self._guarded(self._step)
-        self._again(0.0)
+        if self._ahead:
+            self._run_ahead()
+            self._again(0.0)
+        else:
+            self._again(0.0 if self._follow() else self._sleep())
 
-    def _step(self) -> None:
-        """Run ahead to the next event, and some more: a step costs about what an event does."""
-        engine = self._slaved.engine
-        due = engine.next_time()
-        ahead = self._linger if due is None else min(due - engine.now, self._linger)
-        self._slaved.leap(max(ahead, self._stride))
+    @property
+    def _ahead(self) -> bool:
+        """Whether the engine is to run ahead of the wall now."""
+        return not self._paced and self._engine.now - self._last < self._linger
 
-    def _busy(self) -> bool:
-        return self._slaved.engine.now - self._last < self._linger
+    @property
+    def _wall(self) -> int:
+        """The wall, in the engine's ticks."""
+        return self._engine.timebase.nanoseconds(time.monotonic_ns() - self._origin)
+
+    def _follow(self) -> bool:
+        """Run what is due by the wall, for a slice at most; tells whether something is left."""
+        engine, end, wall = self._engine, time.monotonic_ns() + SLICE_NS, self._wall
+        while (due := engine.next_time()) is not None and due <= wall:
+            self._guarded(lambda due=due: engine.run(due))  # type: ignore[misc]
+            if time.monotonic_ns() > end:
+                self._strike_out(CATCH_UP_NS if self._paced else 0)
+                return True
+        if wall > engine.now:
+            engine.run(wall)
+        return False
+
+    def _run_ahead(self) -> None:
+        """Run for a slice, from event to event and a little more (a step costs about what an event does). The wall counts from there."""
+        engine, end = self._engine, time.monotonic_ns() + SLICE_NS
+        while self._ahead and time.monotonic_ns() < end:
+            due = engine.next_time()
+            ahead = self._linger if due is None else min(due - engine.now, self._linger)
+            until = engine.now + max(ahead, self._stride)
+            self._guarded(lambda until=until: engine.run(until))  # type: ignore[misc]
+        self._strike_out(0)
+        gained = engine.now - self._wall
+        if gained > 0:
+            self._origin -= engine.timebase.to_ns(gained)
+
+    def _strike_out(self, kept_ns: int) -> None:
+        """Leave out what the engine is behind the wall beyond ``kept_ns``."""
+        late = self._engine.timebase.to_ns(max(0, self._wall - self._engine.now)) - kept_ns
+        if late > 0:
+            self._origin += late
+            self.struck_out_ns += late
+
+    def _sleep(self) -> float:
+        due = self._engine.next_time()
+        if due is None:
+            return IDLE_S
+        return min(IDLE_S, max(LEAST_SLEEP_S, (due - self._wall) / self._engine.timebase.hz))
 
     def _again(self, delay: float) -> None:
         if self._due is not None:
