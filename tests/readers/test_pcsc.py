@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ import pytest
 from bench.engine import MonotonicEngine, Timebase
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.readers import pcsc, pcsc_adapter
+from bench.readers.activation import Wishes
+from bench.readers.contract import RateControl
 from bench.readers.pcsc import DriverLimits, PcscReader, find_reader
+from bench.readers.pcsc_attributes import Attribute
 from bench.readers.pcsc_errors import ADVICE, PcscCode, PcscError, PcscMissingError, Trouble
 
 TIMEBASE = Timebase.for_clocks(3_571_200)
@@ -182,6 +186,44 @@ class TestSound:
     def test_rate_and_clock_are_unknown(self, bench: Bench) -> None:
         bench.power_up()
         assert (bench.reader.ta1, bench.reader.clock_hz) == (0, 0)
+
+    def test_a_rate_that_the_driver_tells_is_observed(self, library: Library) -> None:
+        told = {Attribute.CURRENT_F: 512, Attribute.CURRENT_D: 32, Attribute.CURRENT_CLK: 4000}
+        library.attributes = {int(tag): value.to_bytes(4, sys.byteorder) for tag, value in told.items()}
+        bench = Bench(library)
+        assert bench.reader.abilities.rate is RateControl.UNKNOWN
+        bench.power_up()
+        assert (bench.reader.ta1, bench.reader.clock_hz) == (0x96, 4_000_000)
+        assert bench.reader.abilities.rate is RateControl.OBSERVED
+        assert bench.reader.abilities.clocks_hz == (4_000_000,)
+        bench.close()
+
+    @pytest.mark.parametrize(("wish", "wanted"), [(None, 3), (0, 1), (1, 2)])
+    def test_the_protocol_wished_for_is_the_one_asked_for(self, bench: Bench, wish: int | None, wanted: int) -> None:
+        bench.reader.wishes = Wishes(protocol=wish)
+        bench.power_up()
+        assert bench.library.wanted == [wanted]
+
+    def test_another_wish_connects_anew(self, bench: Bench) -> None:
+        bench.power_up()
+        bench.reader.wishes = Wishes(protocol=1)
+        bench.power_up()
+        assert bench.library.wanted == [3, 2]
+
+    def test_a_warm_reset_is_asked_for_as_such(self, bench: Bench) -> None:
+        bench.power_up()
+        ups: list[PowerUp] = []
+        bench.engine.call(lambda: bench.reader.warm_reset(ups.append))
+        assert bench.engine.wait(lambda: bool(ups), 5 * TIMEBASE.hz)
+        assert ups == [PowerUp(ATR)]
+        assert "SCardReconnect 1" in bench.library.calls
+
+    def test_a_card_may_be_taken_and_left_as_it_stands(self, library: Library) -> None:
+        bench = Bench(library, power_with=pcsc_adapter.Reset.LEAVE, leave_with=pcsc_adapter.Reset.LEAVE)
+        assert bench.power_up() == PowerUp(ATR)
+        bench.close()
+        assert not [call for call in library.calls if call.startswith("SCardReconnect")]
+        assert "SCardDisconnect 0" in library.calls
 
     @pytest.mark.parametrize("exclusive", [False, True])
     def test_access_is_as_the_rig_file_says(self, library: Library, exclusive: bool) -> None:
