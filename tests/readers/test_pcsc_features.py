@@ -34,7 +34,7 @@ class TestFeatures:
 
     @pytest.mark.parametrize("wrong", ["06", "06 03 42 33 00 06", "06 04 42 33 00", "06 04 42 33 00 06 12"])
     def test_a_list_of_another_form_is_told_with_its_place(self, wrong: str) -> None:
-        with pytest.raises(FeatureError, match="at byte [06]: "):
+        with pytest.raises(FeatureError, match=r"at byte [06]: "):
             parse_features(bytes.fromhex(wrong))
 
     def test_the_request_is_as_pcsc_lite_counts(self) -> None:
@@ -54,7 +54,7 @@ class TestProperties:
 
     @pytest.mark.parametrize("wrong", ["0B", "0B 02 E6", "03 01 00 0B 02"])
     def test_a_list_cut_short_is_told_with_its_place(self, wrong: str) -> None:
-        with pytest.raises(FeatureError, match="end inside the property at byte [03]"):
+        with pytest.raises(FeatureError, match=r"end inside the property at byte [03]"):
             parse_properties(bytes.fromhex(wrong))
 
 
