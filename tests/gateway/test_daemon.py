@@ -1,0 +1,255 @@
+"""``cardbench gateway`` as a process: it starts, says what it does, stops cleanly, and serves again at once after it was killed."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.support import own_address, read_all, read_exactly, wait
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVES_WITHIN_S = 2.0
+
+
+class Daemon:
+    """The process, its log as it comes, and the words it says."""
+
+    def __init__(self, address: str, log: Path, *options: str) -> None:
+        self.address = address
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                (sys.executable, "-m", "bench.cli", "gateway", "--listen", address, *options),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+
+    def entries(self, event: str = "") -> list[dict[str, object]]:
+        """Whole lines of the log, those of one event."""
+        lines = self.log.read_bytes().split(b"\n")[:-1]
+        found = [json.loads(line) for line in lines if line.startswith(b"{")]
+        return [each for each in found if not event or each["event"] == event]
+
+    def said(self) -> str:
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], 30)[0], "nothing was said"
+        return self.process.stdout.readline().decode()
+
+    def directory(self) -> list[dict[str, object]]:
+        try:
+            with socket.create_connection((self.address, 7816), 5) as made:
+                made.sendall(b"json\n")
+                found = json.loads(read_all(made))
+        except (ConnectionError, ValueError):
+            return []
+        assert isinstance(found, list)
+        return found
+
+    def serving(self, cards: int) -> bool:
+        return len({row["card"] for row in self.directory() if row["name"] == "echo"}) == cards
+
+    def port(self, name: str, card: int) -> int:
+        (found,) = [row["port"] for row in self.directory() if (row["name"], row["card"]) == (name, card)]
+        assert isinstance(found, int)
+        return found
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    started: list[Daemon] = []
+
+    def one(*options: str, address: str | None = None) -> Daemon:
+        daemon = Daemon(address or own_address(), tmp_path / f"log-{len(started)}", *options)
+        started.append(daemon)
+        return daemon
+
+    yield one
+    for daemon in started:
+        daemon.end()
+
+
+def listening(address: str) -> set[int]:
+    """Ports in state LISTEN on an address, as the kernel says."""
+    ports = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        where, port = words[1].split(":")
+        if words[3] == "0A" and bytes.fromhex(where)[::-1] == socket.inet_aton(address):
+            ports.add(int(port, 16))
+    return ports
+
+
+def moment(entry: dict[str, object]) -> float:
+    text = str(entry["time"])
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_killed_in_the_middle_of_a_transfer_it_serves_again_at_once(start) -> None:  # type: ignore[no-untyped-def]
+    address = own_address()
+    first = start("--cards", "2", address=address)
+    wait(lambda: first.serving(2), 30)
+    busy = [socket.create_connection((address, first.port(name, 2)), 10) for name in ("echo", "chargen", "discard")]
+    for made in busy:
+        made.settimeout(10)
+
+    def pour(made: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                made.sendall(bytes(10_000))
+
+    pouring = [threading.Thread(target=pour, args=(made,)) for made in (busy[0], busy[2])]
+    for thread in pouring:
+        thread.start()
+    assert len(read_exactly(busy[1], 50_000)) == 50_000
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait(10)
+    for thread in pouring:
+        thread.join(10)
+        assert not thread.is_alive(), "a peer must learn that the gateway is gone"
+    for made in busy:
+        made.close()
+    assert listening(address) == set()
+
+    second = start("--cards", "2", address=address)
+    wait(lambda: bool(second.entries("card.up")), 30)
+    powered = moment(second.entries("card.up")[0])
+    wait(lambda: second.serving(2), 10)
+    for card in (1, 2):
+        with socket.create_connection((address, second.port("echo", card)), 5) as made:
+            made.sendall(b"again")
+            assert read_exactly(made, 5) == b"again"
+    took = time.time() - powered
+    print(f"served again {took:.2f} s after the cards were powered")
+    assert took < SERVES_WITHIN_S
+    assert listening(address) == {row["port"] for row in second.directory()} | {7816}
+    assert {row["port"] for row in second.directory() if row["card"] == 1 and row["name"] == "echo"} == {7}
+
+
+def test_a_signal_lets_connections_end_and_leaves_nothing(start) -> None:  # type: ignore[no-untyped-def]
+    daemon = start("--cards", "1", "--admin", "0")
+    greeting = daemon.said()
+    assert f"serving on {daemon.address}: directory at port 7816" in greeting
+    wait(lambda: daemon.serving(1), 30)
+    admin = int(greeting.split("127.0.0.1:")[1].split("/")[0])
+    wait(lambda: fetch(admin, "/readyz") == (200, "ready\n"))
+    made = socket.create_connection((daemon.address, 7), 5)
+    made.sendall(b"one")
+    assert read_exactly(made, 3) == b"one"
+    daemon.process.send_signal(signal.SIGTERM)
+    wait(lambda: bool(daemon.entries("gateway.drain")))
+    assert fetch(admin, "/readyz") == (503, "draining\n")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((daemon.address, 7), 5)
+    made.sendall(b"two")
+    assert read_exactly(made, 3) == b"two"
+    made.shutdown(socket.SHUT_WR)
+    assert read_all(made) == b""
+    made.close()
+    assert daemon.process.wait(10) == 0
+    assert daemon.entries()[-1]["event"] == "gateway.stop"
+    assert listening(daemon.address) == set()
+    closed = daemon.entries("connection.close")[-1]
+    assert (closed["card"], closed["cause"], closed["received_bytes"], closed["sent_bytes"]) == (1, "none", 6, 6)
+
+
+def test_a_second_signal_waits_for_nobody(start) -> None:  # type: ignore[no-untyped-def]
+    daemon = start()
+    wait(lambda: daemon.serving(1), 30)
+    with socket.create_connection((daemon.address, 19), 5) as made:
+        made.recv(100)
+        daemon.process.send_signal(signal.SIGINT)
+        wait(lambda: bool(daemon.entries("gateway.drain")))
+        daemon.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert daemon.process.wait(10) == 0
+        assert time.monotonic() - began < 3
+        with pytest.raises(ConnectionResetError):
+            read_all(made)
+
+
+def test_a_second_gateway_on_the_same_address_says_so_and_ends_with_3(start) -> None:  # type: ignore[no-untyped-def]
+    first = start()
+    wait(lambda: first.serving(1), 30)
+    second = start(address=first.address)
+    assert second.process.wait(30) == 3
+    assert "7816: Address already in use" in second.log.read_text()
+    assert first.serving(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--listen", "nowhere"], "--listen: expected an address of this machine"),
+        (["--cards", "many"], "--cards: expected a whole number"),
+        (["--rig-name", "other"], "has no rig named 'other'"),
+        (["--policy", "missing.yaml"], "missing.yaml:1:1: a file that cannot be read"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_is_wrong(options: list[str], told: str) -> None:
+    done = subprocess.run(
+        (sys.executable, "-m", "bench.cli", "gateway", *options),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_a_log_nobody_reads_stops_nothing() -> None:
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        (sys.executable, "-m", "bench.cli", "gateway", "--listen", (address := own_address()), "--log", "debug"),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=writing,
+    )
+    os.close(writing)
+    try:
+        wait(lambda: 7 in listening(address), 30)
+        for _ in range(400):
+            with socket.create_connection((address, 7), 5) as made:
+                made.sendall(b"x")
+                assert made.recv(1) == b"x"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+        os.close(reading)
