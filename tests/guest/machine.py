@@ -114,6 +114,17 @@ class Job:
             raise AssertionError(f"{said}\nstatus {self.status}")
         raise TimeoutError(f"{said}\nwithin {timeout:g} s")
 
+    def wait_line(self, index: int, timeout: float = 30) -> str:
+        """Wait for a line of its standard output, counted from 0. Raises TimeoutError, AssertionError, GuestError."""
+        self._guest.wait_until(lambda: self.stdout.count("\n") > index or self.status is not None, timeout)
+        lines = self.stdout.split("\n")[:-1]
+        if index < len(lines):
+            return lines[index]
+        said = f"line {index} did not come from {' '.join(self.arguments)}\n{self.stdout}\n{self.stderr}"
+        if self.status is not None:
+            raise AssertionError(f"{said}\nstatus {self.status}")
+        raise TimeoutError(f"{said}\nwithin {timeout:g} s")
+
     def write(self, data: bytes) -> None:
         """To its standard input."""
         for at in range(0, len(data), MAX_PAYLOAD):

@@ -1,0 +1,193 @@
+"""Our USB reader met by software from outside, in a guest: Linux's USB stack, udevd, pcscd with libccid's USB driver, pyscard.
+
+Once our device speaks usbredir to QEMU from the host, once USB/IP to the guest's own kernel. The guest's side is usb_guest_exchanges.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from bench.card.profile import CardProfile
+from tests.guest.machine import Guest, Job
+from tests.guest.served import Served, UsbCards
+
+pytestmark = [
+    pytest.mark.witness,
+    pytest.mark.real,
+    pytest.mark.skipif(not find_spec("smartcard"), reason="missing pyscard: pip install 'cardbench[pcsc]'"),
+]
+
+READER = "Gemalto PC Twin Reader [CCID interface] (0001) 00 00"
+"""What libccid calls a reader of these numbers."""
+WAYS = ("usbredir", "usbip")
+
+
+class Client:
+    """pyscard in the guest, kept running."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.job = guest.start([sys.executable, Path(__file__).with_name("usb_guest_exchanges.py")])
+        self._lines = 0
+
+    def line(self, timeout: float = 60) -> str:
+        """The next thing it says."""
+        self._lines += 1
+        return self.job.wait_line(self._lines - 1, timeout)
+
+    def begin(self, *words: str) -> None:
+        self.job.write(" ".join(words).encode() + b"\n")
+
+    def seen(self) -> dict[str, object]:
+        """What the task saw. Raises AssertionError where it came to no end."""
+        result: dict[str, object] = json.loads(self.line())
+        assert "error" not in result, result
+        return result
+
+    def task(self, *words: str) -> dict[str, object]:
+        self.begin(*words)
+        return self.seen()
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A guest with everything running that takes time to begin; readers come and go."""
+
+    guest: Guest
+    pcscd: Job
+    client: Client
+    cards: dict[str, UsbCards]
+    socket: Path
+
+    @contextmanager
+    def plugged(self, way: str, level: str = "tpdu", **given: str) -> Iterator[Served]:
+        """The served card in a reader in the guest's port, the way that is asked for."""
+        with ExitStack() as stack:
+            served = stack.enter_context(self.cards[way].serve(level, **given))
+            if way == "usbredir":
+                stack.enter_context(self.guest.plug(self.socket))
+            yield served
+
+    def heard(self) -> Callable[[], str]:
+        """Gives what pcscd and its driver have written since."""
+        before = len(self.pcscd.stdout)
+        return lambda: self.pcscd.stdout[before:]
+
+
+@pytest.fixture(scope="module")
+def lab(guest: Guest) -> Iterator[Lab]:
+    socket = guest.directory / "reader.sock"
+    guest.run(["mkdir", "-p", "/run/pcscd", "/tmp/no-readers"]).checked()
+    with ExitStack() as stack:
+        cards = {"usbredir": UsbCards.on_host(socket), "usbip": UsbCards.in_guest(guest)}
+        for each in cards.values():
+            stack.callback(each.stop)
+        client = Client(guest)
+        stack.enter_context(client.job)
+        words = ["pcscd", "--foreground", "--config", "/tmp/no-readers", "--debug"]
+        pcscd = stack.enter_context(guest.start(words, {"LIBCCID_ifdLogLevel": "0x000F"}))
+        pcscd.wait_for("daemon ready", 60)
+        assert client.line() == "ready"
+        yield Lab(guest, pcscd, client, cards, socket)
+
+
+FIND = """
+for place in /sys/bus/usb/devices/*; do
+    read -r vendor <$place/idVendor && [ "$vendor" = 08e6 ] && cd $place && for name in $*; do read -r value <$name && echo "$value"; done
+done 2>/dev/null; true
+"""
+
+
+def attributes(guest: Guest, *names: str) -> list[str]:
+    """Of our device, as the guest's kernel has them in sysfs; empty where it is not there."""
+    return guest.run(["sh", "-c", FIND, "sh", *names]).checked().splitlines()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_kernel_enumerates_the_reader(lab: Lab, way: str) -> None:
+    with lab.plugged(way):
+        for _ in range(100):
+            if interface := attributes(lab.guest, "*:1.0/bInterfaceClass", "*:1.0/bNumEndpoints"):
+                break
+        assert interface == ["0b", "03"]
+        names = ("idProduct", "product", "manufacturer", "serial", "speed", "bNumInterfaces", "bConfigurationValue")
+        values = [value.strip() for value in attributes(lab.guest, *names)]
+        assert values == ["3437", "CCID reader", "cardbench", "0001", "12", "1", "1"]
+    assert attributes(lab.guest, "idProduct") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("protocol", ["T=0", "T=1"])
+def test_apdus_come_through_pcscd_and_libccid_exactly(lab: Lab, way: str, protocol: str) -> None:
+    heard = lab.heard()
+    with lab.plugged(way, protocol=protocol, ta1="96") as served:
+        seen = lab.client.task("echo", protocol)
+    assert seen["reader"] == READER
+    assert seen["atr"] == served.atr
+    assert seen["protocol"] == protocol
+    assert seen["wrong"] == []
+    negotiated = {"T=0": "FF 10 96", "T=1": "FF 11 96"}[protocol]
+    assert negotiated in heard(), "at TPDU level libccid itself makes the PPS"
+
+
+@pytest.mark.parametrize("level", ["tpdu", "apdu"])
+def test_extended_apdus_of_64_kib(lab: Lab, level: str) -> None:
+    """Over T=1 by libccid's own blocks, and in chained messages of a reader at extended APDU level."""
+    with lab.plugged("usbredir", level, protocol="T=1", ta1="97"):
+        seen = lab.client.task("extended", "T=1")
+    assert seen["wrong"] == []
+    assert seen["longest"] == 65_535
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("level", ["tpdu", "short-apdu"])
+def test_a_card_that_goes_and_comes_is_noticed_through_the_interrupt_pipe(lab: Lab, way: str, level: str) -> None:
+    """libccid polls no reader that has an interrupt pipe: what it learns of movements it learns there."""
+    heard = lab.heard()
+    with lab.plugged(way, level) as served:
+        lab.client.begin("movements", "T=0")
+        assert lab.client.line() == "present"
+        served.pull()
+        assert lab.client.line() == "absent"
+        served.insert()
+        assert lab.client.line() == "again"
+        assert lab.client.seen()["wrong"] == []
+    assert "NotifySlotChange: 50 02" in heard()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reader_that_is_plugged_in_and_out_is_seen_by_a_running_pcscd(lab: Lab, way: str) -> None:
+    lab.client.begin("hotplug", "2")
+    assert lab.client.line() == "none"
+    for _ in range(2):
+        with lab.plugged(way):
+            assert lab.client.line() == "came"
+        assert lab.client.line() == "went"
+    assert lab.client.seen()["readers"] == [READER] * 2
+
+
+def test_the_device_leaves_its_port_and_comes_back_by_itself(lab: Lab) -> None:
+    """As when somebody pulls the reader's plug: the carrier tells, the socket stays open."""
+    with lab.plugged("usbredir") as served:
+        lab.client.begin("hotplug", "2")
+        assert lab.client.line() == "none"
+        assert lab.client.line() == "came"
+        served.unplug()
+        assert lab.client.line() == "went"
+        served.plug()
+        assert lab.client.line() == "came"
+        served.unplug()
+        assert lab.client.line() == "went"
+        assert lab.client.seen()["readers"] == [READER] * 2
+
+
+def test_the_answer_to_reset_is_the_reference_cards(lab: Lab) -> None:
+    with lab.cards["usbredir"].serve() as served:
+        assert served.atr == CardProfile(identity=b"").atr.hex()
