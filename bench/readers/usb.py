@@ -197,10 +197,12 @@ class UsbReader:
         self._finder = finder
         self._place = finder(self.wanted)
         self._plan = Plan(self._place.descriptor)
+        self._level = self._place.descriptor.level
         self._link: UsbLink | None = None
         self._driver: CcidDriver | None = None
         self._up: Powered | None = None
         name = f"{self.wanted} slot {slot}"
+        self._exchange_at = f"an exchange at {name}"
         self._thread = DriverThread(engine, name, self._hung)
         self._ears = DriverThread(engine, f"{name} notifications", self._hung)
         self._listens = False
@@ -219,7 +221,7 @@ class UsbReader:
 
     @property
     def level(self) -> ExchangeLevel:
-        return self._plan.descriptor.level
+        return self._level
 
     @property
     def fetches_itself(self) -> bool:
@@ -294,7 +296,7 @@ class UsbReader:
             if epoch == self._epoch:
                 done(Answer(b"", begun, self.engine.now, error=self._explain(error, powering=False)))
 
-        what = f"exchange {command[:5].hex(' ').upper()} at {self.wanted}"
+        what = self._exchange_at
         self._thread.submit(what, lambda: self._exchange(command), carried, failed, _ns(self.limits.transmit))
 
     def close(self) -> bool:
@@ -335,6 +337,7 @@ class UsbReader:
             _links.give_back(place)
             raise
         self._place, self._plan, self._link, self._driver = place, plan, link, driver
+        self._level = place.descriptor.level
         link.subscribe(id(self))
         return link, driver
 

@@ -19,6 +19,7 @@ MS: Final = 10**6
 WRITE_MS: Final = 3000
 SLICE_MS: Final = 500
 """A wait for an answer is cut into slices, between which it can be given up."""
+QUIET_S: Final = 0.1
 CLOSE_S: Final = 3.0
 LIST_MAX: Final = 256 * 4
 
@@ -54,6 +55,8 @@ class UsbLink:
         self._listening = threading.Lock()
         self._subscribers: dict[int, deque[bytes]] = {}
         self._closed = False
+        self._talked = 0.0
+        """When the last conversation ended."""
 
     def lists(self, descriptor: ClassDescriptor) -> Plan:
         """What the reader lists on its control pipe. Raises UsbError and CcidMessageError."""
@@ -77,6 +80,8 @@ class UsbLink:
             except StopIteration as stop:
                 result: T = stop.value
                 return result
+            finally:
+                self._talked = time.monotonic()
 
     def _do(self, step: Step, given_up: threading.Event) -> Heard:
         match step:
@@ -134,10 +139,17 @@ class UsbLink:
         self._subscribers.pop(who, None)
 
     def notification(self, who: int, wait_ms: int) -> bytes | None:
-        """The next message of the interrupt pipe for a subscriber; whoever asks listens for all of them."""
+        """The next message of the interrupt pipe for a subscriber; whoever asks listens for all of them.
+
+        While exchanges go on nobody listens: two threads in libusb hand each other every completion, which costs an exchange a third of its time. The
+        reader keeps what it has to tell, and each answer says whether the card is there.
+        """
         mine = self._subscribers.get(who)
         if mine is None:
             return None
+        if time.monotonic() - self._talked < QUIET_S:
+            time.sleep(wait_ms / 1000)
+            return mine.popleft() if mine else None
         with self._listening:
             if not mine and not self._closed and (message := self.pipes.interrupt(wait_ms)):
                 for queue in tuple(self._subscribers.values()):
