@@ -413,6 +413,13 @@ def test_marks_of_wrong_parity() -> None:
     assert unmark(b"\xff\x41") == (b"\xff\x41", frozenset(), b"")
 
 
+def test_any_port_of_pyserial_will_do() -> None:
+    """loop:// is pyserial's own: what is sent comes back, and nobody is there."""
+    with terminal("loop://", None, SerialOptions(patience_ns=100_000_000)) as t:
+        assert t.power_up().error == "mute"
+        assert t.faults == []
+
+
 def test_a_mute_card_is_told_within_its_time() -> None:
     def mute(engine: VirtualEngine) -> Contacts:
         profile = card()
