@@ -9,7 +9,7 @@ from collections.abc import Callable
 from bench.engine import Engine
 from bench.iso7816.disturbance import Disturbance
 from bench.iso7816.line import Burst, CardEnd
-from bench.iso7816.port import Answer
+from bench.iso7816.port import Answer, PowerUp
 from bench.iso7816.session import Side
 from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.character import CharacterReader
@@ -56,6 +56,19 @@ class SoftwareReader(CharacterReader):
         """Power down."""
         self.power_down()
         return True
+
+    def power_up(self, done: Callable[[PowerUp], None]) -> None:
+        if not self._noticed():
+            super().power_up(done)
+            return
+        self.power_down()
+        self._power_done = done
+        self.engine.at(self.engine.now, lambda: self._no_card(done))
+
+    def _no_card(self, done: Callable[[PowerUp], None]) -> None:
+        if self._power_done is done:
+            self._power_done = None
+            done(PowerUp(b"", "absent"))
 
     # -- hands -------------------------------------------------------------------------------------------------------------
 

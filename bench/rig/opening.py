@@ -118,7 +118,7 @@ def _serial(model: RigModel, given: Given, engine: MonotonicEngine, served: Serv
         detect=reader.detect,
         detect_inverted=reader.detect_inverted,
         echo=reader.echo,
-        parity=None if reader.parity == "even" and served is not None else reader.parity,
+        parity=reader.parity,
     )
     return SerialReader(engine, port, card_clock(model, given), options=options)
 

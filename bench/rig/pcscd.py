@@ -38,6 +38,8 @@ _SCRIPT: Final = (
     'exec setpriv --pdeathsig KILL "$@"'
 )
 """Run inside the new namespace, in the run directory: a fresh /run, so that nothing need exist there and nothing outside changes."""
+_USB_SCRIPT: Final = 'mkdir -p /run/pcscd && mount --bind . /run/pcscd && exec setpriv --pdeathsig KILL "$@"'
+"""The same where USB readers come and go: udevd is told of by /run/udev."""
 
 _directory: Path | None = None
 
@@ -186,7 +188,9 @@ class PrivatePcscd:
         configuration.mkdir()
         drop.mkdir(exist_ok=True)
         environment = {"PATH": SEARCH_PATH}
+        script = _USB_SCRIPT
         if self.driver.library != USB_LIBRARY:
+            script = _SCRIPT
             (configuration / "reader").write_text(self._entry())
             environment["PCSCLITE_HP_DROPDIR"] = str(drop)  # no driver, so no USB reader is touched
         self.socket.unlink(missing_ok=True)
@@ -194,7 +198,7 @@ class PrivatePcscd:
         daemon = (_found("pcscd"), "--foreground", "--config", str(configuration))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                (_found("unshare"), "--mount", *as_root, "sh", "-c", _SCRIPT, "sh", *daemon),
+                (_found("unshare"), "--mount", *as_root, "sh", "-c", script, "sh", *daemon),
                 cwd=self.directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,

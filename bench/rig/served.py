@@ -76,7 +76,7 @@ class Process:
 
     def _done(self, order: Order) -> tuple[str, ...]:
         if order.do is Do.SERVE:
-            return self._serve(serve_chain(order.serve))
+            return self._serve(serve_chain(order.serve, self._offer.clocks))
         offer, served = self._offer, self._served
         if served is None:
             raise ValueError(f"{order.do} before anything was served")
@@ -113,7 +113,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.rig.served", description="Serve a chain for a rig.")
     parser.add_argument("way", choices=sorted(OFFERS))
     parser.add_argument("where", help="what the way needs to know: a port, a socket, a path")
-    parser.add_argument("--level", choices=("character", "tpdu", "apdu"), default="tpdu", help="of a reader's firmware")
+    parser.add_argument(
+        "--level", choices=("character", "tpdu", "short-apdu", "apdu"), default="tpdu", help="of a reader's firmware"
+    )
     parser.add_argument("--orders", metavar="SOCKET", help="take orders at this UNIX socket instead of standard input")
     arguments = parser.parse_args()
     offer = OFFERS[arguments.way](arguments.where, arguments.level)

@@ -1,5 +1,6 @@
 """The served chain: reference cards of virtual time, the first of them for somebody outside. Taken at its contacts, or as a card of whole APDUs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.card.card import Card
@@ -62,10 +63,10 @@ class ServedChain:
         return Told(True, contacts.rate.f, contacts.rate.d, 1 if contacts.ifsd else 0)
 
 
-def serve_chain(order: ServeOrder) -> ServedChain:
-    """A fresh chain as ordered. Raises RigNotAble, RigError and ValueError for what cannot be."""
+def serve_chain(order: ServeOrder, clocks: Sequence[int] = ()) -> ServedChain:
+    """A fresh chain as ordered, in a timebase that has room for the reader's ``clocks`` too. Raises RigNotAble, RigError and ValueError."""
     given = Given.model_validate(order.given)
-    engine = VirtualEngine(Timebase.for_clocks(given.clock_hz))
+    engine = VirtualEngine(Timebase.for_clocks(given.clock_hz, *clocks))
     timebase = engine.timebase
     if given.poll is not None:
         poll = PollPlan(given.poll.ticks(timebase), given.poll.ticks(timebase))

@@ -5,17 +5,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
+from bench.ccid.codes import PowerSelect
+from bench.ccid.slot import SlotAnswer
+from bench.rig.given import DEFAULT_CLOCK_HZ
 from bench.rig.served_chain import ServedChain
 from bench.serve.gempc import Model, ServedGempc
 from bench.serve.gempc_loop import GempcLoop, Pty
 from bench.serve.rfc2217_loop import Rfc2217Loop
+from bench.serve.tty import PtyLoop
 from bench.serve.uart import Pacing, ServedUart
 from bench.serve.uart_loop import UartLoop
 from bench.serve.usb_reader import ServedUsbReader
 from bench.serve.usbip_loop import UsbipLoop
 from bench.serve.usbredir_loop import UsbredirLoop
 from bench.serve.vpcd import ServedCard, VpcdLoop, connect
+from bench.serve.vscard import ServedContacts, VscardLoop
+from bench.serve.vscard import connect as vscard_connect
 
+POWER_NS: Final = 5 * 10**9
+"""How long a card may take to answer to a reset that nobody waits for."""
 C = TypeVar("C", contravariant=True)
 
 
@@ -44,10 +52,22 @@ class Loop(Protocol[C]):
 
 
 S = TypeVar("S")
+R = TypeVar("R", ServedGempc, ServedUsbReader)
+
+
+class StandIn(Protocol[R]):
+    """A loop that can put a reader in the place of another unseen."""
+
+    served: R
+
+    def replace(self, served: R, /, *, unseen: bool = ...) -> None: ...
 
 
 class Offer(Generic[S]):
     """One place where a first card is offered, from the first chain on."""
+
+    clocks: ClassVar[tuple[int, ...]] = ()
+    """Card clocks that it has of its own, beside the one a chain is given: every chain's timebase must have room for them."""
 
     def __init__(self, where: str, level: str) -> None:
         self.where = where
@@ -140,23 +160,51 @@ class Rfc2217Offer(UartOffer):
         return Rfc2217Loop(served, host or "127.0.0.1", int(port or 0))
 
 
-class GempcOffer(Offer[ServedGempc]):
+class PtyOffer(UartOffer):
+    """A pseudo-terminal, to which a link is made where it is to be found."""
+
+    def _begin(self, served: ServedUart) -> UartLoop:
+        return PtyLoop(served, Path(self.where) if self.where else None)
+
+
+class ReaderOffer(Offer[R]):
+    """A CCID reader of ours with the card in its first slot. It keeps its clocks whatever a chain is given: a host asks for them once."""
+
+    clocks: ClassVar[tuple[int, ...]] = (DEFAULT_CLOCK_HZ,)
+
+    def put(self, chain: ServedChain) -> None:
+        """Unseen: a driver looks only every so often, and whoever gives the orders knows whether that matters."""
+        if self._loop is None:
+            super().put(chain)
+            return
+        loop = self._stands()
+        powered = loop.served.slots[0].active
+        served = self._form(chain)
+        loop.replace(served, unseen=True)
+        if powered:  # as far as its host knows
+            slot = served.slots[0]
+            slot.power_on(PowerSelect.V5, _answered)
+            served.slaved.reach(lambda: slot.active, served.slaved.engine.timebase.nanoseconds(POWER_NS), keep=True)
+
+    def _stands(self) -> "StandIn[R]":
+        """The loop, which can put a reader in the place of another unseen."""
+        raise NotImplementedError
+
+
+class GempcOffer(ReaderOffer[ServedGempc]):
     """A serial CCID reader on a pty, to which a link is made where it is to be found."""
 
     model: ClassVar[Model] = Model.TWIN
 
-    def put(self, chain: ServedChain) -> None:
-        """Unseen: a driver looks only every 400 ms, and whoever gives the orders knows whether that matters."""
-        if isinstance(self._loop, GempcLoop):
-            self._loop.replace(self._form(chain), unseen=True)
-        else:
-            super().put(chain)
-
     def _form(self, chain: ServedChain) -> ServedGempc:
-        return ServedGempc(chain.engine, [chain.end], self.model, chain.given.clock_hz, paced=chain.paced)
+        return ServedGempc(chain.engine, [chain.end], self.model, self.clocks[0], paced=chain.paced)
 
     def _begin(self, served: ServedGempc) -> GempcLoop:
         return GempcLoop(Pty(Path(self.where)), served)
+
+    def _stands(self) -> GempcLoop:
+        assert isinstance(self.loop, GempcLoop)
+        return self.loop
 
 
 class SimProOffer(GempcOffer):
@@ -165,47 +213,64 @@ class SimProOffer(GempcOffer):
     model = Model.SIM_PRO
 
 
-class UsbOffer(Offer[ServedUsbReader]):
-    """A USB CCID reader of the level that is asked for, TPDU where none is."""
+class UsbOffer(ReaderOffer[ServedUsbReader]):
+    """A USB reader."""
 
-    def put(self, chain: ServedChain) -> None:
-        """Unseen: the host keeps its reader, and only the next answer to reset is another card's."""
-        if isinstance(self._loop, (UsbredirLoop, UsbipLoop)):
-            self._loop.replace(self._form(chain), unseen=True)
-        else:
-            super().put(chain)
+    clocks: ClassVar[tuple[int, ...]] = (DEFAULT_CLOCK_HZ, 1_000_000, 5_000_000)
 
     def _form(self, chain: ServedChain) -> ServedUsbReader:
-        clocks = (chain.given.clock_hz,)
-        form = self.level or "tpdu"
-        return ServedUsbReader(chain.engine, [chain.end], form=form, clocks_hz=clocks, paced=chain.paced)
+        return ServedUsbReader(chain.engine, [chain.end], form=self.level, clocks_hz=self.clocks, paced=chain.paced)
 
 
 class UsbredirOffer(UsbOffer):
-    """For QEMU, at an AF_UNIX socket."""
+    """At a socket, for QEMU."""
 
     def _begin(self, served: ServedUsbReader) -> UsbredirLoop:
         return UsbredirLoop(Path(self.where), served)
 
+    def _stands(self) -> UsbredirLoop:
+        assert isinstance(self.loop, UsbredirLoop)
+        return self.loop
+
 
 class UsbipOffer(UsbOffer):
-    """For this machine's own kernel, at any free port."""
+    """At a port of this machine's own kernel."""
 
     def _begin(self, served: ServedUsbReader) -> UsbipLoop:
         return UsbipLoop(served)
+
+    def _stands(self) -> UsbipLoop:
+        assert isinstance(self.loop, UsbipLoop)
+        return self.loop
+
+
+class VscardOffer(Offer[ServedContacts]):
+    """In the reader that QEMU itself has, at its character device."""
+
+    def _form(self, chain: ServedChain) -> ServedContacts:
+        return ServedContacts(chain.engine, chain.end, chain.atr, chain.given.clock_hz, paced=chain.paced)
+
+    def _begin(self, served: ServedContacts) -> VscardLoop:
+        return VscardLoop(vscard_connect(self.where), served)
+
+
+def _answered(_answer: SlotAnswer) -> None:
+    pass
 
 
 def _nothing() -> None:
     pass
 
 
-AnyOffer = Offer[ServedCard] | Offer[ServedUart] | Offer[ServedGempc] | Offer[ServedUsbReader]
+AnyOffer = Offer[ServedCard] | Offer[ServedUart] | Offer[ServedGempc] | Offer[ServedUsbReader] | Offer[ServedContacts]
 OFFERS: Final[dict[str, Callable[[str, str], AnyOffer]]] = {
     "vpcd": VpcdOffer,
     "gempc-twin": GempcOffer,
     "gempc-simpro": SimProOffer,
     "rfc2217": Rfc2217Offer,
+    "pty": PtyOffer,
     "usbredir": UsbredirOffer,
     "usbip": UsbipOffer,
+    "vscard": VscardOffer,
 }
 """By way: made with an address and a level."""

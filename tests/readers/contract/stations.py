@@ -38,6 +38,8 @@ class ReaderPath:
     name: str
     guest: bool = False
     """It needs the virtual machine's USB."""
+    supply: bool = True
+    """Whether the reader can take power away from a card; a pty has no line for it, and QEMU keeps it from a card passed through."""
 
     @property
     def model(self) -> RigModel:
@@ -64,6 +66,12 @@ PATHS = (
     ReaderPath("pcsc-gempc-t0"),
     ReaderPath("pcsc-gempc-t1"),
     ReaderPath("serial-rfc2217"),
+    ReaderPath("serial-pty", supply=False),
+    ReaderPath("usb-raw-t0", guest=True),
+    ReaderPath("usb-raw-t1", guest=True),
+    ReaderPath("usb-qemu", guest=True, supply=False),
+    ReaderPath("pcsc-usb-t0", guest=True),
+    ReaderPath("pcsc-usb-t1", guest=True),
 )
 
 
@@ -124,7 +132,8 @@ class Station:
     def up(self) -> Station:
         """The card is up, and is the one that is served."""
         result = self.power_up()
-        assert (result.error, result.atr) == ("", self.atr)
+        assert not result.error, f"{result.error}; faults: {self.faults}"
+        assert result.atr == self.atr
         return self
 
     def exchange(self, command: bytes, seconds: float = HANG_S) -> Answer:

@@ -21,7 +21,7 @@ from bench.iso7816.rates import RATE_DEFAULT, Rate
 from bench.readers.contract import Abilities, RateControl, StampedAt
 from bench.rig.errors import RigNotAble
 from tests.readers.contract.conftest import Open
-from tests.readers.contract.stations import Station
+from tests.readers.contract.stations import ReaderPath, Station
 
 pytestmark = [pytest.mark.witness, pytest.mark.real]
 
@@ -239,11 +239,14 @@ class TestExchanges:
 class TestTimes:
     def test_they_run_forward_and_lie_between_asking_and_being_told(self, open_one: Open) -> None:
         station = open_one(card_time="1 ms").up()  # which has a served card keep to the time of its line
+        slack = station.engine.timebase.nanoseconds(station.reader.abilities.resolution_ns)
+        if station.reader.level is ExchangeLevel.CHARACTER:  # one that came early is put where the guard time would have it
+            slack += station.engine.timebase.cycles(12 * 372, station.reader.clock_hz)
         last = station.engine.now
         for size in (1, 10, 100, 200, 10, 1):
             asked = station.engine.now
             answer = station.exchange(bytes((CLA_ECHO, INS_ECHO, 0, 0, size)) + noise(size))
-            assert asked <= answer.start <= answer.end <= station.engine.now
+            assert asked <= answer.start <= answer.end <= station.engine.now + slack
             assert last <= answer.start
             assert 0 <= answer.card_ticks <= answer.end - answer.start
             assert answer.characters >= 0
@@ -303,13 +306,13 @@ class TestClose:
         assert counts[2] == counts[1]
         assert counts[1][1] <= counts[0][1]
 
-    def test_closing_powers_the_card_down(self, station: Station) -> None:
+    def test_closing_powers_the_card_down(self, station: Station, path: ReaderPath) -> None:
         station.up()
         station.close()
         limit = time.monotonic() + 1
-        while station.tell().powered and time.monotonic() < limit:
+        while station.tell().powered and path.supply and time.monotonic() < limit:
             time.sleep(0.01)
-        assert not station.tell().powered
+        assert station.tell().powered is not path.supply
 
     def test_closing_with_an_exchange_under_way_is_soon_done(self, open_one: Open) -> None:
         station = open_one(card_time="800 ms").up()
