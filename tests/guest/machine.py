@@ -5,6 +5,7 @@
     guest.plug(socket)                          -> Plugged: .unplug(); a usbredir device that listens at an AF_UNIX socket on the host
     guest.plug_ccid(socket)                     -> Plugged: QEMU's own CCID reader; a VSCard peer (the card) connects to the socket
     guest.serial(0), guest.serial(1)            -> Wire: 16550s; .socket is the host's end, .device the guest's (/dev/ttyS1, /dev/ttyS2)
+    guest.orders                                the host's end of the virtio port "cardbench.orders"
     guest.console(0), guest.console(1)          -> Wire: virtconsoles (/dev/hvc0, /dev/hvc1)
     guest.share                                 a directory both sides see at the same path, writable from both
 
@@ -35,6 +36,8 @@ from tests.guest.frames import MAX_PAYLOAD, PORT, Frame, Frames, Kind
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PARTS: Final = ROOT / ".guest"
+ORDERS: Final = "cardbench.orders"
+"""The virtio port through which the bench in the guest orders cards of the process that serves them on the host (bench.rig.served_process)."""
 BOOT_S: Final = 90.0
 """A machine that is busy with other tests boots the guest slowly; alone it takes about five seconds."""
 SERIAL_IRQS: Final = (3, 10)
@@ -288,6 +291,11 @@ class Guest:
         self.qmp("device_add", {"driver": "ccid-card-passthru", "id": f"c{name}", "chardev": name, "bus": f"d{name}.0"})
         return Plugged(self, [f"c{name}", f"d{name}"], name)
 
+    @property
+    def orders(self) -> Path:
+        """The host's end of the port for orders to a process that serves cards."""
+        return self.directory / "orders"
+
     def serial(self, number: int) -> Wire:
         """A 16550."""
         return Wire(self.directory / f"serial{number}", f"/dev/ttyS{number + 1}")
@@ -383,7 +391,7 @@ class Guest:
         command += [QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M", "q35,usb=off"]
         command += ["-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", MEMORY]
         command += ["-kernel", str(PARTS / "vmlinux"), "-initrd", str(PARTS / "initramfs")]
-        command += ["-append", f"console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nokaslr {words}"]
+        command += ["-append", f"console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nokaslr no_timer_check {words}"]
         command += ["-chardev", f"file,id=log,path={self.console_log}", "-device", "isa-serial,chardev=log"]
         for tag, path, extra in (
             ("host", "/", "readonly=on,multidevs=remap"),
@@ -394,6 +402,8 @@ class Guest:
         command += ["-device", "qemu-xhci,id=xhci,p2=8,p3=4", "-device", "virtio-rng-pci"]
         command += ["-device", "virtio-serial-pci,id=ports", "-chardev", self._listening("agent")]
         command += ["-device", f"virtserialport,bus=ports.0,chardev=agent,name={PORT}"]
+        command += ["-chardev", self._listening("orders")]
+        command += ["-device", f"virtserialport,bus=ports.0,chardev=orders,name={ORDERS}"]
         for number, irq in enumerate(SERIAL_IRQS):
             command += ["-chardev", self._listening(f"serial{number}")]
             command += ["-device", f"isa-serial,chardev=serial{number},irq={irq}"]
