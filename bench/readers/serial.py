@@ -14,11 +14,10 @@ power then; at all others it is a reset like a warm one.
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
-import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 from bench.engine import MonotonicEngine, Timer
 from bench.iso7816.atr_values import Convention
@@ -31,57 +30,17 @@ from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.activation import Activated, Wishes
 from bench.readers.character import CharacterReader
 from bench.readers.contract import Abilities, RateControl, StampedAt
-from bench.readers.serial_adapter import Chunk, PortSettings, SerialFound, SerialPort, attached, is_pty
+from bench.readers.serial_adapter import Chunk, PortSettings, SerialFound, SerialPort, attached
 from bench.readers.serial_errors import SerialPortError, SerialTrouble
-from bench.readers.threads import DriverHungError, DriverThread
+from bench.readers.serial_line import SerialLine, SerialOptions
+from bench.readers.threads import DriverHungError
 
 __all__ = ["SerialFound", "SerialOptions", "SerialReader", "attached"]
 
-LOCAL_PATIENCE_NS: Final = 500 * 10**6
-"""A busy machine's scheduling, and a USB adapter that hands over what it has every 16 ms."""
-NETWORK_PATIENCE_NS: Final = 1500 * 10**6
-"""A network, and pyserial's client, which looks every 50 ms whether a line has been switched."""
-LOCAL_RESOLUTION_NS: Final = 1_000_000
-NETWORK_RESOLUTION_NS: Final = 5_000_000
-"""What a stamp resolves: the thread that reads is woken when characters are handed over, not when they end."""
-RESET_HOLD_S: Final = 0.05
-"""How long RST is low: far above 400 cycles (6.2.2), and above what a USB adapter needs to pass a line on."""
-RESET_HOLD_FAST_S: Final = 0.002
-"""The same where nothing but software is at the other end (a pty), or the way itself takes longer (a network)."""
-LINES_EVERY_S: Final = 0.02
-"""How often the detect line is looked at."""
 FINE_WAIT_NS: Final = 2_000_000
 """How much of a wait is left to the port's thread."""
-OPEN_LIMIT_NS: Final = 15 * 10**9
-WRITE_LIMIT_NS: Final = 10 * 10**9
-CLOSE_S: Final = 5.0
-_NEVER_NS: Final = 1 << 63
 _TS_INVERSE_AS_READ: Final = 0x03
 """3F of the inverse convention as a UART reads it (8.1)."""
-
-Detect = Literal["none", "cts", "dsr", "dcd", "ri"]
-
-
-@dataclass(frozen=True, slots=True)
-class SerialOptions:
-    """How the adapter is wired."""
-
-    reset: Literal["rts", "dtr"] = "rts"
-    """The line that drives RST."""
-    reset_inverted: bool = False
-    """False: RST is low while that line is on."""
-    detect: Detect = "none"
-    """The line that tells whether a card is there."""
-    detect_inverted: bool = False
-    """False: the line is on while a card is there."""
-    echo: bool | None = True
-    """Whether what is sent comes back; None finds out with the first characters sent."""
-    parity: Literal["even", "none"] = "even"
-    """What the port can do; on a pty, which carries none, it is none whatever is said here. (Even is odd for a card of the inverse convention.)"""
-    classes: str = "A"
-    """The operating class that the adapter supplies."""
-    patience_ns: int | None = None
-    """What is added to every waiting time; None chooses by the kind of port."""
 
 
 class _Contacts(CardEnd):
@@ -152,35 +111,18 @@ class SerialReader(CharacterReader):
         """Told, in an event, of what broke that no card can be blamed for, and what to do."""
         self.on_card: Callable[[bool], None] = _nobody
         """Told, in an event, when the detect line says that a card came or went."""
-        pty = is_pty(url)
-        self._local = "://" not in url or url.startswith("hwgrep://")
-        patience = self.options.patience_ns
-        if patience is None:
-            patience = LOCAL_PATIENCE_NS if self._local else NETWORK_PATIENCE_NS
-        self.patience = engine.timebase.nanoseconds(patience)
-        self._parity = self.options.parity != "none" and not pty
-        self._hold_s = RESET_HOLD_S if self._local and not pty else RESET_HOLD_FAST_S
+        self._line = SerialLine(engine, url, self.options, self)
+        self.patience = engine.timebase.nanoseconds(self._line.patience_ns)
         self._contacts = _Contacts(self)
-        self._thread = DriverThread(engine, url, self._hung)
         self._echo = self.options.echo
         self._convention = Convention.DIRECT
-        self._present: bool | None = None
         self._settings = self._settings_at(Rate(RATE_DEFAULT))
-        self._epoch = 0
-        """Counts power-ups: what fails of one before is no concern of the next."""
         self._sending: _Sending | None = None
         self._ts_heard = False
         self._last_sent = 0
         self._last_received = 0
         self._turned = False
         """The next character comes from the card, after one of ours."""
-        # for the port's threads
-        self._port: SerialPort | None = None
-        self._reading: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._supplied = False
-        self._listening_ns = _NEVER_NS
-        """Characters read before this moment are of no card that has been reset since."""
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
@@ -200,21 +142,20 @@ class SerialReader(CharacterReader):
 
     @property
     def time_resolution_ns(self) -> int:
-        return LOCAL_RESOLUTION_NS if self._local else NETWORK_RESOLUTION_NS
+        return self._line.resolution_ns
 
     @property
     def hung(self) -> str:
-        return self._thread.hung
+        return self._line.hung
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
         self.power_down()
-        self._epoch += 1
         self._power_done = done
 
-        def opened(_: None) -> None:
+        def opened() -> None:
             if self._power_done is not done:
                 return
-            if self._present is False:
+            if self._line.present is False:
                 self._power_done = None
                 done(PowerUp(b"", "absent"))
                 return
@@ -225,21 +166,17 @@ class SerialReader(CharacterReader):
                 self._power_done = None
                 done(PowerUp(b"", self._explain(error)))
 
-        self._thread.submit(f"opening {self.url}", self._open, opened, failed, OPEN_LIMIT_NS)
+        self._line.open(self._settings, opened, failed)
 
     def close(self) -> bool:
-        self.engine.call(self._leave)
-        return self._thread.close(CLOSE_S)
-
-    def _leave(self) -> None:
-        self.power_down()
-        self._thread.submit(f"closing {self.url}", self._shut, _nobody, _nobody, OPEN_LIMIT_NS)
+        self.engine.call(self.power_down)
+        return self._line.close()
 
     def _granted(self) -> Wishes:
         return replace(self.wishes, classes=self.options.classes)
 
     def _noticed(self) -> str:
-        return "absent" if self._present is False else ""
+        return "absent" if self._line.present is False else ""
 
     # -- contacts ------------------------------------------------------------------------------------------------------
 
@@ -251,16 +188,13 @@ class SerialReader(CharacterReader):
         self._ts_heard = self._turned = False
         self._convention = Convention.DIRECT
         self._last_received = self._last_sent = self.engine.now
-        self._listening_ns = _NEVER_NS
+        self._line.deafen()
         self._settings = self._settings_at(Rate(RATE_DEFAULT))
-        if self._port is not None:
-            self.contacts(power=self._powered, rst=False)
+        self.contacts(power=self._powered, rst=False)
 
     def contacts(self, *, power: bool, rst: bool) -> None:
         """Have the port's lines switched: RST as it says (True is high), the other one on with the supply."""
-        what = f"switching the lines of {self.url}"
-        settings = self._settings
-        self._thread.submit(what, lambda: self._switch(power, rst, settings), _nobody, self._failing(), OPEN_LIMIT_NS)
+        self._line.switch(power, rst, self._settings)
 
     def not_activated(self, why: str) -> None:
         if why.startswith("bad ATR"):
@@ -270,7 +204,7 @@ class SerialReader(CharacterReader):
 
     def activation_send(self, burst: Burst) -> None:
         settings = self._settings  # the parity of the card's convention
-        self._job(f"setting {self.url} to 8{settings.parity}{settings.stop_bits}", lambda port: port.set(settings))
+        self._line.job(f"setting {self.url} to 8{settings.parity}{settings.stop_bits}", lambda port: port.set(settings))
         super().activation_send(burst)
 
     def activated(self, result: Activated) -> None:
@@ -279,12 +213,14 @@ class SerialReader(CharacterReader):
             result.rate, single=result.protocol == 1 and result.atr.extra_guard_time == 255
         )
         settings = self._settings
-        self._job(f"setting {self.url} to {settings.baud} baud", lambda port: port.set(settings))
+        self._line.job(f"setting {self.url} to {settings.baud} baud", lambda port: port.set(settings))
         super().activated(result)
 
     def _settings_at(self, rate: Rate, *, single: bool = False) -> PortSettings:
         right = "E" if self._convention is Convention.DIRECT else "O"
-        return PortSettings(round(self.clock_hz / rate.etu_cycles), right if self._parity else "N", 1 if single else 2)
+        return PortSettings(
+            round(self.clock_hz / rate.etu_cycles), right if self._line.parity else "N", 1 if single else 2
+        )
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -331,12 +267,12 @@ class SerialReader(CharacterReader):
                 self._send_at(self.engine.now + burst.pitch, sending)
 
         self._turned = True
-        self._job(f"writing to {self.url}", write, written)
+        self._line.job(f"writing to {self.url}", write, written)
 
     @property
     def _character_etu(self) -> int:
         """How long a character of this UART is, in bits. What has no parity is no real line, and takes characters as they are to be."""
-        return 10 + self._settings.stop_bits if self._parity else GUARD_ETU
+        return 10 + self._settings.stop_bits if self._line.parity else GUARD_ETU
 
     def _end_sending(self) -> None:
         sending, self._sending = self._sending, None
@@ -422,10 +358,7 @@ class SerialReader(CharacterReader):
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    def _arrived(self, chunk: Chunk, stamp_ns: int) -> None:
-        """Characters were read at ``stamp_ns``, an event."""
-        if stamp_ns < self._listening_ns:
-            return
+    def characters_read(self, chunk: Chunk, stamp_ns: int) -> None:
         tick = self.engine.tick_of(stamp_ns)
         data, damaged = chunk.data, chunk.damaged
         if not self._ts_heard:
@@ -511,130 +444,25 @@ class SerialReader(CharacterReader):
             self.on_fault(text)
         return text
 
-    def _failing(self) -> Callable[[Exception], None]:
-        """What to do with a failure of a job that is given to the port now."""
-        epoch = self._epoch
-        return lambda error: self._port_failed(error) if epoch == self._epoch else None
-
-    def _port_failed(self, error: Exception) -> None:
+    def port_failed(self, error: Exception) -> None:
         if isinstance(error, DriverHungError):
             self._fail_exchange(str(error))
-        else:
-            if isinstance(error, SerialPortError) and error.trouble is SerialTrouble.GONE:
-                self._let_go()
-            self._broken(str(error))
+            return
+        if isinstance(error, SerialPortError) and error.trouble is SerialTrouble.GONE:
+            self._powered = False
+            self._line.let_go()
+        self._broken(str(error))
 
-    def _hung(self, cause: str) -> None:
+    def port_hangs(self, cause: str) -> None:
         self.on_fault(
             f"driver hangs: {cause}; the reader is out of use: unplug it or restart its server, then run again"
         )
 
-    def _gone(self, port: SerialPort, error: SerialPortError) -> None:
-        """The thread that reads has ended, an event: the port is closed, and opened anew by the next power-up."""
-        if port is not self._port or self._stop.is_set():
-            return
-        self._let_go()
-        self._broken(str(error))
-
-    def _let_go(self) -> None:
-        """Close the port; the next power-up opens it anew."""
-        self._powered = False
-        self._thread.submit(f"closing {self.url}", self._shut, _nobody, _nobody, OPEN_LIMIT_NS)
-
-    def _moved(self, present: bool) -> None:
-        """The detect line says something else than before."""
-        before, self._present = self._present, present
-        if before is None or before == present:
-            return
+    def card_moved(self, present: bool) -> None:
         if not present:
             self._powered = False
             self._fail_exchange("absent")
         self.on_card(present)
-
-    # -- in the port's threads -----------------------------------------------------------------------------------------
-
-    def _job(self, what: str, work: Callable[[SerialPort], None], done: Callable[[], None] | None = None) -> None:
-        def run() -> None:
-            if self._port is None:
-                raise SerialPortError(SerialTrouble.GONE, f"{self.url} has been closed")
-            work(self._port)
-
-        self._thread.submit(what, run, lambda _: done() if done is not None else None, self._failing(), WRITE_LIMIT_NS)
-
-    def _open(self) -> None:
-        if self._port is not None:
-            return
-        options = self.options
-        low = not options.reset_inverted
-        rts, dtr = (low, False) if options.reset == "rts" else (False, low)
-        port = SerialPort(self.url, self._settings, rts=rts, dtr=dtr)
-        self._present = self._detected(port) if options.detect != "none" else None
-        self._stop = threading.Event()
-        self._supplied = False
-        self._port = port
-        self._reading = threading.Thread(
-            target=self._read, args=(port, self._stop), name=f"reading {self.url}", daemon=True
-        )
-        self._reading.start()
-
-    def _shut(self) -> None:
-        port, self._port = self._port, None
-        if port is None:
-            return
-        self._stop.set()
-        if self._reading is not None:
-            self._reading.join(CLOSE_S)
-        port.close()
-
-    def _switch(self, power: bool, rst: bool, settings: PortSettings) -> None:
-        port = self._port
-        if port is None:
-            return
-        options = self.options
-        holds = (not rst) != options.reset_inverted
-        if not rst:
-            self._lines(port, holds, power)
-            port.set(settings)
-            return
-        if not self._supplied:
-            self._lines(port, not options.reset_inverted, True)
-        time.sleep(self._hold_s)
-        port.discard()
-        self._listening_ns = time.monotonic_ns()
-        if port.is_pty or not port.local:
-            port.drop_unsent()  # a pty has no lines: this is what a card served on one takes for a reset
-        self._lines(port, holds, power)
-
-    def _lines(self, port: SerialPort, reset: bool, supply: bool) -> None:
-        self._supplied = supply
-        if self.options.reset == "rts":
-            port.lines(rts=reset, dtr=supply)
-        else:
-            port.lines(rts=supply, dtr=reset)
-
-    def _read(self, port: SerialPort, stop: threading.Event) -> None:
-        looks = self.options.detect != "none"
-        looked = time.monotonic()
-        present = self._present
-        try:
-            while not stop.is_set():
-                chunk = port.read()
-                stamp = time.monotonic_ns()
-                if chunk.data:
-                    self.engine.post(lambda chunk=chunk, stamp=stamp: self._arrived(chunk, stamp))  # type: ignore[misc]
-                if looks and stamp / 1e9 - looked >= LINES_EVERY_S:
-                    looked = stamp / 1e9
-                    now = self._detected(port)
-                    if now is not None and now != present:
-                        present = now
-                        self.engine.post(lambda now=now: self._moved(now))  # type: ignore[misc]
-        except SerialPortError as error:
-            gone = error
-            self.engine.post(lambda: self._gone(port, gone))
-
-    def _detected(self, port: SerialPort) -> bool | None:
-        on = port.line(self.options.detect)
-        return None if on is None else on != self.options.detect_inverted
 
 
 def _nobody(_: object) -> None:

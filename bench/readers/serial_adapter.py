@@ -243,7 +243,9 @@ class SerialPort:
                 return SerialPortError(SerialTrouble.REFUSED, f"{url} refuses {self._settings}: {error}")
             if "'control'" in str(error):
                 what = f"{url} does not answer when RTS and DTR are switched (a port without such lines?)"
-                return SerialPortError(SerialTrouble.REFUSED, f"{what}: with ?ign_set_control after the port it need not")
+                return SerialPortError(
+                    SerialTrouble.REFUSED, f"{what}: with ?ign_set_control after the port it need not"
+                )
             return SerialPortError(SerialTrouble.SERVER, f"{url} cannot be reached: {error}")
         if isinstance(error, ValueError) or url.startswith("hwgrep://"):
             return SerialPortError(SerialTrouble.MISSING, f"no port {url!r}: {error}")
