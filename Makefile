@@ -23,7 +23,7 @@ PINS := pyproject.toml constraints.txt
 # The real PC/SC path: building pyscard, the daemon, and vpcd's virtual reader.
 PCSC_PACKAGES := gcc python3-dev libpcsclite-dev pcscd vsmartcard-vpcd
 # Software from outside that the tests meet (tests/witness).
-WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli socat iperf3 curl ser2net
+WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli socat iperf3 curl ser2net liblwip0
 # The guest with a real USB and PPP stack (tests/guest); its kernel is fetched, not installed.
 GUEST_PACKAGES := qemu-system-x86 busybox-static ppp libccid
 GUEST_SOURCES := scripts/guest-fetch.sh scripts/guest-pack.py tests/guest/init.sh
