@@ -11,7 +11,7 @@ from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import milliseconds, wait
-from bench.scenario.units import Duration, HexBytes, Size, Span, StatusWord
+from bench.scenario.units import Duration, HexBytes, Size, Span, StatusWord, Truth
 
 
 class Transmit(Step):
@@ -29,6 +29,9 @@ class Transmit(Step):
     apdu: Annotated[HexBytes | None, Field(description="the command")] = None
     echo: Annotated[Size | None, Field(description="instead of a command: an ECHO of so much, case 4")] = None
     sw: Annotated[StatusWord, Field(description="the status word it must answer")] = 0x9000
+    any_sw: Annotated[Truth, Field(description="instead: any status word there may be, 6XYZ (60 excepted) or 9XYZ")] = (
+        False
+    )
     data: Annotated[HexBytes | None, Field(description="the data it must answer")] = None
     within: Annotated[Duration, Field(description="how long it may take")] = Span(120 * 10**9)
 
@@ -44,7 +47,9 @@ class Transmit(Step):
             context.fail(f"no answer to {command.header.hex(' ').upper()}: {outcome.error}")
         context.measured("apdu_time", milliseconds(context, outcome.end - outcome.start))
         response = outcome.response
-        if response.sw != self.sw:
+        if self.any_sw:
+            self._allowed(context, command, response.sw)
+        elif response.sw != self.sw:
             context.fail(
                 f"{command.header.hex(' ').upper()} was answered {response.sw:04X} ({explain_sw(response.sw)}), expected {self.sw:04X}"
             )
@@ -53,6 +58,12 @@ class Transmit(Step):
             context.fail(
                 f"{command.header.hex(' ').upper()} was answered with {len(response.data)} bytes that are not the {len(wanted)} expected"
             )
+
+    @staticmethod
+    def _allowed(context: StepContext, command: CommandApdu, sw: int) -> None:
+        """ISO/IEC 7816-4, 5.6."""
+        if sw >> 12 not in (0x6, 0x9) or sw >> 8 == 0x60:
+            context.fail(f"{command.header.hex(' ').upper()} was answered {sw:04X}, which is no status word")
 
     def _command(self, context: StepContext) -> CommandApdu:
         if self.echo is not None:
