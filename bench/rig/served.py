@@ -1,6 +1,7 @@
 """The process that serves the reference chain to somebody outside: ``python -m bench.rig.served WAY WHERE``.
 
-It takes its orders as lines (``bench.rig.orders``) on its standard input, or from whoever is at ``--orders SOCKET``, and ends when they do.
+It takes its orders as lines (``bench.rig.orders``) on its standard input and ends when they do; or from whoever is at the other end of
+``--orders SOCKET``, such as a bench in a virtual machine.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import socket
 import sys
 
 from bench.rig.errors import RigError, RigNotAble
-from bench.rig.orders import AT, DONE, READY, REFUSED, SEEN, TOLD, Do, Order, encode_told
+from bench.rig.orders import AT, DONE, READY, REFUSED, SEEN, TOLD, Do, Order, ServeOrder, encode_told
 from bench.rig.served_chain import ServedChain, serve_chain
 from bench.rig.served_ways import OFFERS, AnyOffer
 
@@ -54,6 +55,10 @@ class Process:
         self._offer = offer
         self._served: ServedChain | None = None
         self._seen = False
+
+    def begin(self) -> None:
+        """Serve one reference card until somebody orders another: a reader must be there before who gives the orders can find it."""
+        self._serve(serve_chain(ServeOrder({}), self._offer.clocks))
 
     def run(self) -> int:
         """Serve until the orders end or nobody is left to serve; gives the exit status. Raises OSError where nobody can be reached."""
@@ -125,7 +130,9 @@ def main() -> int:
             return Process(Lines(0, 1), offer).run()
         with socket.socket(socket.AF_UNIX) as orders:
             orders.connect(arguments.orders)
-            return Process(Lines(orders.fileno(), orders.fileno()), offer).run()
+            process = Process(Lines(orders.fileno(), orders.fileno()), offer)
+            process.begin()
+            return process.run()
     except OSError as error:
         print(f"{arguments.way} at {arguments.where}: {error}", file=sys.stderr)
         return EXIT_GONE

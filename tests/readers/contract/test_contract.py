@@ -240,7 +240,9 @@ class TestTimes:
     def test_they_run_forward_and_lie_between_asking_and_being_told(self, open_one: Open) -> None:
         station = open_one(card_time="1 ms").up()  # which has a served card keep to the time of its line
         slack = station.engine.timebase.nanoseconds(station.reader.abilities.resolution_ns)
-        if station.reader.level is ExchangeLevel.CHARACTER:  # one that came early is put where the guard time would have it
+        if (
+            station.reader.level is ExchangeLevel.CHARACTER
+        ):  # one that came early is put where the guard time would have it
             slack += station.engine.timebase.cycles(12 * 372, station.reader.clock_hz)
         last = station.engine.now
         for size in (1, 10, 100, 200, 10, 1):

@@ -1,0 +1,68 @@
+"""The contract on the paths that need a real USB stack: the same suite, run inside the guest, whose readers are our device, or QEMU's own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.rig.model import ServeWay
+from tests.guest.machine import ROOT, Guest
+from tests.readers.contract.stations import PATHS, ReaderPath
+
+pytestmark = [pytest.mark.witness, pytest.mark.real]
+
+IN_GUEST = [path for path in PATHS if path.guest]
+RUN_S = 300
+
+
+@contextmanager
+def serving(guest: Guest, way: ServeWay) -> Iterator[None]:
+    """The card in a reader in the guest's port, served by a process on the host that takes its orders from the guest."""
+    socket = guest.directory / f"{way}.sock"
+    command = (sys.executable, "-m", "bench.rig.served", way, str(socket), "--orders", str(guest.orders))
+    setpriv = shutil.which("setpriv")
+    dies = (setpriv, "--pdeathsig", "KILL") if setpriv is not None else ()
+    passed_through = guest.plug_ccid(socket) if way is ServeWay.VSCARD else None
+    with (guest.directory / "served.log").open("wb") as log:
+        process = subprocess.Popen((*dies, *command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        plugged = passed_through
+        if plugged is None:
+            _wait_for(socket, process)
+            plugged = guest.plug(socket)
+        with plugged:
+            yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
+    limit = time.monotonic() + 20
+    while not socket.exists():
+        assert process.poll() is None, "the process that serves has ended"
+        assert time.monotonic() < limit, "nobody listens"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("remote", IN_GUEST, ids=lambda path: path.name)
+def test_the_contract_is_kept_in_the_guest(guest: Guest, remote: ReaderPath) -> None:
+    serve = remote.model.serve
+    assert serve is not None
+    report = guest.share / f"contract-{remote.name}.xml"
+    suite = Path(__file__).with_name("test_contract.py")
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--path", remote.name, str(suite)]
+    with serving(guest, serve.way):
+        ran = guest.run([*words, "--junitxml", report], RUN_S)
+    assert ran.status == 0, ran.stdout + ran.stderr
+    cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+    assert len(cases) >= 25
+    assert not [case.get("name") for case in cases if case.find("skipped") is not None]
