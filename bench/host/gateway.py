@@ -236,6 +236,7 @@ class _Pipe:
         self._held = bytearray()
         self._datagrams: deque[bytes] = deque()
         self._wanted = 0
+        self._passing = False
         self._outer_ended = False
         self._outer_gone = False
         self._inner_ended = False
@@ -271,10 +272,16 @@ class _Pipe:
                 while channel.inbox:
                     channel.take()
             return
-        while channel.inbox and connection.send(channel.inbox[0]):
-            if self.connection is None:
-                return  # the reader closed when it saw this one, and the channel with it
-            channel.take()
+        if self._passing:
+            return  # a reader that answers at once has brought us back in here: the loop below goes on
+        self._passing = True
+        try:
+            while channel.inbox and connection.send(channel.inbox[0]):
+                if self.connection is None:
+                    return  # the reader closed when it saw this one, and the channel with it
+                channel.take()
+        finally:
+            self._passing = False
         if self._inner_ended and not channel.inbox and not self._finished:
             self._finished = True
             connection.finish()
@@ -359,19 +366,23 @@ class _Pipe:
         channel = self.channel
         if channel is None or channel.state is not State.OPEN or not channel.payload or self._finishing:
             return
+        # What is sent leaves here first: sending may make room, and ``room`` comes back in here.
         while self._datagrams:
-            if len(self._datagrams[0]) > channel.payload:
+            datagram = self._datagrams.popleft()
+            if len(datagram) > channel.payload:
                 self.gateway.oversized += 1
-            elif not channel.send(self._datagrams[0]):
+            elif not channel.send(datagram):
+                self._datagrams.appendleft(datagram)
                 return
-            self._datagrams.popleft()
         while self._held:
             if len(self._held) < channel.payload and channel.outbox and not self._outer_ended:
                 channel.remind()  # a whole message may come together before the ones ahead have left
                 return
-            if not channel.send(bytes(self._held[: channel.payload])):
-                return
+            piece = bytes(self._held[: channel.payload])
             del self._held[: channel.payload]
+            if not channel.send(piece):
+                self._held[:0] = piece
+                return
         if self._outer_ended:
             self._finishing = True
             channel.finish()

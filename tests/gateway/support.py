@@ -243,6 +243,36 @@ async def deaf(io: Communication, system: System) -> None:
     await serve(io, system, Server(2002, "deaf"), talk)
 
 
+FORWARDER = 2004
+
+
+def forwarder(port: int) -> Application:
+    """An application that hands every connection on to a port of this machine: the card between two programs."""
+
+    async def talk(io: Communication, system: System, channel: Handle) -> None:
+        far = await io.open(Client(port, address("127.0.0.1")))
+
+        async def back() -> None:
+            with contextlib.suppress(ChannelError):
+                while (message := await io.receive(far)) is not None:
+                    for at in range(0, len(message), channel.payload):
+                        await io.send(channel, message[at : at + channel.payload])
+            await io.close(channel)
+
+        system.start(back(), "back")
+        try:
+            while (message := await io.receive(channel)) is not None:
+                for at in range(0, len(message), far.payload):
+                    await io.send(far, message[at : at + far.payload])
+        finally:
+            await io.close(far)
+
+    async def forward(io: Communication, system: System) -> None:
+        await serve(io, system, Server(FORWARDER, "forwarder"), lambda io, channel: talk(io, system, channel))
+
+    return forward
+
+
 def call(gate: Gate, order: str) -> tuple[socket.socket, bytes]:
     """Have the card call someone; gives the connection to the card and its first line."""
     made = gate.dial("caller")
