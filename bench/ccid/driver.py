@@ -12,6 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.ccid.codes import IccState, PowerSelect, SlotError
+from bench.ccid.commands import (
+    Escape,
+    GetParameters,
+    GetSlotStatus,
+    IccPowerOff,
+    IccPowerOn,
+    SetDataRateAndClock,
+    SetParameters,
+)
 from bench.ccid.descriptor import Feature
 from bench.ccid.driver_blocks import Waits
 from bench.ccid.driver_errors import (
@@ -23,26 +32,13 @@ from bench.ccid.driver_errors import (
     Trouble,
     UnableError,
 )
-from bench.ccid.driver_levels import Apdus, BlocksT1, CharactersT0, Exchanged, Exchanger, TpduT0, data_block, transfer
+from bench.ccid.driver_levels import Apdus, BlocksT1, CharactersT0, Exchanged, Exchanger, TpduT0
 from bench.ccid.driver_pipe import COMMAND_NS, MS, Numbers, Pause, SlotPipe, Steps
 from bench.ccid.driver_plan import KHZ, Plan, RateBy
 from bench.ccid.errors import CcidMessageError
-from bench.ccid.messages import (
-    DataRateAndClock,
-    Escape,
-    EscapeAnswer,
-    GetParameters,
-    GetSlotStatus,
-    HardwareError,
-    IccPowerOff,
-    IccPowerOn,
-    Parameters,
-    SetDataRateAndClock,
-    SetParameters,
-    SlotChange,
-    decode_notification,
-)
+from bench.ccid.messages import decode_notification
 from bench.ccid.parameters import T0Parameters, T1Parameters
+from bench.ccid.responses import DataBlock, DataRateAndClock, EscapeAnswer, HardwareError, Parameters, SlotChange
 from bench.iso7816.atr import CLASSES, T15, Atr, AtrError, parse_atr
 from bench.iso7816.port import ExchangeLevel
 from bench.iso7816.pps import Pps, evaluate, expected_length
@@ -148,7 +144,8 @@ class CcidDriver:
             if first is not None:
                 yield Pause(CLASS_PAUSE_NS)
             try:
-                block = yield from data_block(self.pipe, power_on(select), POWER_NS)
+                block = yield from self.pipe.ask(power_on(select), POWER_NS)
+                assert isinstance(block, DataBlock)
                 atr = _atr(block.data)
                 if name and not _class_fits(atr, name):
                     raise CardError(Trouble.CLASS, f"the card works in class {atr.classes}, this is {name}")
@@ -233,10 +230,10 @@ class CcidDriver:
         request = Pps(protocol, ta1 if other else None, asked.pps2, asked.pps3)
         characters = self.level is ExchangeLevel.CHARACTER
         try:
-            block = yield from transfer(self.pipe, request.encode(), COMMAND_NS, PPS_MIN if characters else 0)
+            block = yield from self.pipe.transfer(request.encode(), COMMAND_NS, PPS_MIN if characters else 0)
             answer = block.data
             if characters and len(answer) == PPS_MIN and (missing := expected_length(answer[1]) - PPS_MIN):
-                answer += (yield from transfer(self.pipe, b"", COMMAND_NS, missing)).data
+                answer += (yield from self.pipe.transfer(b"", COMMAND_NS, missing)).data
         except CardError as error:
             if error.trouble is Trouble.ABSENT:
                 raise

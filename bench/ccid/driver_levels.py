@@ -3,16 +3,15 @@
 Each level is an ``Exchanger``. What the card did wrong is in its outcome, or raised as CardError; what the reader did wrong is raised.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from bench.ccid.codes import Chain, IccState
+from bench.ccid.codes import Chain
 from bench.ccid.descriptor import ClassDescriptor
 from bench.ccid.driver_blocks import Waits, block_timing, damaged_block, granted, tpdu_timing, whole
 from bench.ccid.driver_errors import AnswerError, CardError, Trouble, UnableError
 from bench.ccid.driver_pipe import Pause, SlotPipe, Steps
-from bench.ccid.messages import Command, DataBlock, XfrBlock
+from bench.ccid.responses import DataBlock
 from bench.iso7816.line import Burst
 from bench.iso7816.t0 import T0Outcome, T0Terminal
 from bench.iso7816.t1_block import IFS_DEFAULT, PROLOGUE, block_length, edc_scheme
@@ -43,20 +42,6 @@ class Exchanger(Protocol):
     def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]: ...
 
 
-def data_block(pipe: SlotPipe, make: Callable[[int, int], Command], limit_ns: int) -> Steps[DataBlock]:
-    """A command that DataBlock answers. One without data of a slot without a card is a failure, whatever it says (QEMU 7's says that all is well)."""
-    response = yield from pipe.ask(make, limit_ns)
-    assert isinstance(response, DataBlock)
-    if response.status.icc is IccState.ABSENT and not response.data:
-        raise CardError(Trouble.ABSENT)
-    return response
-
-
-def transfer(pipe: SlotPipe, data: bytes, limit_ns: int, level: int = 0, bwi: int = 0) -> Steps[DataBlock]:
-    """XfrBlock."""
-    return (yield from data_block(pipe, lambda slot, seq: XfrBlock(slot, seq, data, bwi, level), limit_ns))
-
-
 def _ended(pipe: SlotPipe, response: bytes) -> Exchanged:
     if len(response) < 2:
         raise AnswerError("truncated", "DATA_BLOCK", 1, f"dwLength {len(response)}", "SW1 SW2 at least")
@@ -72,7 +57,7 @@ class TpduT0:
 
     def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
         del now_ns
-        block = yield from transfer(self.pipe, command, self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX))
+        block = yield from self.pipe.transfer(command, self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX))
         return _ended(self.pipe, block.data)
 
 
@@ -100,7 +85,7 @@ class CharactersT0:
         terminal, pipe = self.terminal, self.pipe
         limit = self.waits.tpdu_limit(len(out) + terminal.awaited)
         try:
-            block = yield from transfer(pipe, out, limit, terminal.awaited)
+            block = yield from pipe.transfer(out, limit, terminal.awaited)
         except CardError as error:
             if error.trouble is Trouble.MUTE:
                 return terminal.expire(max(pipe.at_ns, terminal.deadline))
@@ -157,11 +142,11 @@ class BlocksT1:
         limit = self.waits.block_limit(max(1, multiplier))
         heard = b""
         try:
-            block = yield from transfer(pipe, data, limit, PROLOGUE if self.characters else 0, multiplier)
+            block = yield from pipe.transfer(data, limit, PROLOGUE if self.characters else 0, multiplier)
             heard = block.data
             length = block_length(heard, terminal.edc) if self.characters else None
             if length is not None and length > len(heard):
-                block = yield from transfer(pipe, b"", limit, length - len(heard))
+                block = yield from pipe.transfer(b"", limit, length - len(heard))
                 heard += block.data
         except CardError as error:
             if error.trouble is Trouble.PARITY:
@@ -197,11 +182,11 @@ class Apdus:
         limit = self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX)
         pieces = [command[at : at + most] for at in range(0, len(command), most)]
         for index, piece in enumerate(pieces[:-1]):
-            block = yield from transfer(self.pipe, piece, limit, Chain.CONTINUES if index else Chain.BEGINS)
+            block = yield from self.pipe.transfer(piece, limit, Chain.CONTINUES if index else Chain.BEGINS)
             if block.chain is not Chain.NEXT or block.data:
                 found = f"bChainParameter {block.chain:02X} with {len(block.data)} bytes"
                 raise AnswerError("garbled", "DATA_BLOCK", 9, found, "10 without data: the command is not whole yet")
-        block = yield from transfer(self.pipe, pieces[-1], limit, Chain.ENDS if len(pieces) > 1 else Chain.WHOLE)
+        block = yield from self.pipe.transfer(pieces[-1], limit, Chain.ENDS if len(pieces) > 1 else Chain.WHOLE)
         if block.chain is Chain.WHOLE:
             return _ended(self.pipe, block.data)
         response = yield from self._rest(block, limit)
@@ -221,5 +206,5 @@ class Apdus:
                 raise AnswerError("garbled", "DATA_BLOCK", 10, found, f"{RESPONSE_MAX} at most")
             if block.chain is Chain.ENDS:
                 return bytes(response)
-            block = yield from transfer(self.pipe, b"", limit, Chain.NEXT)
+            block = yield from self.pipe.transfer(b"", limit, Chain.NEXT)
             allowed = (Chain.CONTINUES, Chain.ENDS)

@@ -8,19 +8,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from bench.ccid.codes import ClassRequest, IccState, SlotError
+from bench.ccid.codes import HEADER, Chain, ClassRequest, IccState, MessageType, SlotError
+from bench.ccid.commands import ANSWERED_BY, Abort, Command, GetSlotStatus
 from bench.ccid.driver_errors import AnswerError, CardError, SilentReaderError, Trouble, failure
 from bench.ccid.errors import CcidMessageError
-from bench.ccid.messages import (
-    ANSWERED_BY,
-    Abort,
-    Command,
-    GetSlotStatus,
-    Response,
-    SlotStatus,
-    decode_response,
-    message_length,
-)
+from bench.ccid.layout import message_length, pack_message
+from bench.ccid.messages import decode_response
+from bench.ccid.responses import DataBlock, Response, SlotStatus, Status
 
 MS: Final = 10**6
 COMMAND_NS: Final = 5000 * MS
@@ -30,6 +24,11 @@ BUSY_TIMES: Final = 40
 """A reader that says it is busy (with itself, mostly) is asked again for two seconds."""
 EXTENSIONS_MAX: Final = 1000
 """Time extensions in one command; CCID sets no limit, and a card could hold the reader for ever."""
+FINE: Final = Status(IccState.ACTIVE)
+"""Carried out, on a card that has power."""
+_DATA_BLOCK: Final = bytes((MessageType.DATA_BLOCK,))
+_ALL_WELL: Final = FINE.encode() + bytes((Chain.WHOLE,))
+_BUSY: Final = (SlotError.BUSY_WITH_AUTO_SEQUENCE, SlotError.CMD_SLOT_BUSY)
 STALE_MAX: Final = 32
 """Answers dropped on the way back into step."""
 
@@ -103,18 +102,41 @@ class SlotPipe:
 
     def ask(self, make: Callable[[int, int], Command], limit_ns: int = COMMAND_NS) -> Steps[Response]:
         """Carry out a command (``make`` gets slot and number). Raises DriverError for everything but an answer that says ok."""
+
+        def made(seq: int) -> tuple[MessageType, bytes]:
+            command = make(self.slot, seq)
+            return command.type, command.encode()
+
+        return (yield from self._carried(made, limit_ns))
+
+    def transfer(self, data: bytes, limit_ns: int, level: int = 0, bwi: int = 0) -> Steps[DataBlock]:
+        """XfrBlock, as ``ask``. An answer without data of a slot without a card is a failure, whatever it says (QEMU 7's says that all is well)."""
+        own = bytes((bwi, level & 0xFF, level >> 8))
+
+        def made(seq: int) -> tuple[MessageType, bytes]:
+            return MessageType.XFR_BLOCK, pack_message(MessageType.XFR_BLOCK, self.slot, seq, own, data)
+
+        block = yield from self._carried(made, limit_ns)
+        assert isinstance(block, DataBlock)
+        if not block.data and block.status.icc is IccState.ABSENT:
+            raise CardError(Trouble.ABSENT)
+        return block
+
+    def _carried(self, made: Callable[[int], tuple[MessageType, bytes]], limit_ns: int) -> Steps[Response]:
         if self.slot in self._outstanding:
             yield from self.find_back()
-        for _ in range(BUSY_TIMES):
-            command = make(self.slot, self._number())
-            response = yield from self._once(command, limit_ns)
+        times = 0
+        while True:
+            seq = self._number()
+            kind, message = made(seq)
+            response = yield from self._once(kind, seq, message, limit_ns)
             status = response.status
-            if status.ok:
+            if status is FINE or status.ok:
                 return response
-            if status.error not in (SlotError.BUSY_WITH_AUTO_SEQUENCE, SlotError.CMD_SLOT_BUSY):
-                break
+            times += 1
+            if times > BUSY_TIMES or status.error not in _BUSY:
+                raise failure(kind.name, status.error, status.icc is IccState.ABSENT)
             yield Pause(BUSY_PAUSE_NS)
-        raise failure(command.type.name, status.error, status.icc is IccState.ABSENT)
 
     def find_back(self) -> Steps[None]:
         """Into step again after a command that was not answered, or not properly: ABORT on both pipes, then a question only its answer fits.
@@ -132,21 +154,21 @@ class SlotPipe:
         self._seq = (self._seq + 1) & 0xFF
         return self._seq
 
-    def _once(self, command: Command, limit_ns: int) -> Steps[Response]:
-        self._outstanding[self.slot] = command.seq
-        heard = yield Send(command.encode(), limit_ns)
+    def _once(self, kind: MessageType, seq: int, message: bytes, limit_ns: int) -> Steps[Response]:
+        self._outstanding[self.slot] = seq
+        heard = yield Send(message, limit_ns)
         self.sent_ns = heard.sent_ns
         self.first_ns = self.first_ns or heard.sent_ns
         extensions = 0
         while True:
             self.at_ns = heard.at_ns
             if heard.data is None:
-                raise SilentReaderError(command.type.name, limit_ns)
+                raise SilentReaderError(kind.name, limit_ns)
             response = _decode(heard.data)
-            if not self._mine(response, command):
+            if not self._mine(response, kind, seq):
                 heard = yield Listen(limit_ns)
                 continue
-            if not response.status.extends:
+            if response.status is FINE or not response.status.extends:
                 del self._outstanding[self.slot]
                 return response
             extensions += 1
@@ -155,19 +177,21 @@ class SlotPipe:
                 raise CardError(Trouble.PROTOCOL, f"{extensions} time extensions in one exchange")
             heard = yield Listen(limit_ns * max(1, response.status.error))
 
-    def _mine(self, response: Response, command: Command) -> bool:
-        """Whether this answers ``command``; False for another slot's late answer. Raises AnswerError."""
+    def _mine(self, response: Response, kind: MessageType, seq: int) -> bool:
+        """Whether this answers the command; False for another slot's late answer. Raises AnswerError."""
+        wanted = ANSWERED_BY[kind]
+        if response.slot == self.slot and response.seq == seq and response.type is wanted:
+            return True
         what = response.type.name
         if response.slot != self.slot:
             if self._outstanding.get(response.slot) == response.seq:
                 return False
             raise AnswerError("garbled", what, 5, f"bSlot {response.slot:02X}", f"{self.slot:02X}")
-        if response.seq != command.seq:
-            raise AnswerError("garbled", what, 6, f"bSeq {response.seq:02X}", f"{command.seq:02X}")
-        wanted = ANSWERED_BY[command.type]
-        if response.type is not wanted and response.status.ok:
-            kind = f"bMessageType {response.type:02X}"
-            raise AnswerError("garbled", what, 0, kind, f"{wanted:02X}, the answer to {command.type.name}")
+        if response.seq != seq:
+            raise AnswerError("garbled", what, 6, f"bSeq {response.seq:02X}", f"{seq:02X}")
+        if response.status.ok:
+            found = f"bMessageType {response.type:02X}"
+            raise AnswerError("garbled", what, 0, found, f"{wanted:02X}, the answer to {kind.name}")
         return True
 
     def _drop_until(self, command: Command) -> Steps[None]:
@@ -187,6 +211,9 @@ class SlotPipe:
 
 
 def _decode(message: bytes) -> Response:
+    """Any answer. That nearly all are whole DataBlocks of a card that is well is made use of."""
+    if message[:1] == _DATA_BLOCK and message[7:HEADER] == _ALL_WELL and message_length(message) == len(message):
+        return DataBlock(message[5], message[6], FINE, message[HEADER:])
     try:
         return decode_response(message)
     except CcidMessageError as error:

@@ -13,7 +13,7 @@ from bench.ccid.descriptor import ClassDescriptor
 from bench.ccid.driver_errors import SilentReaderError
 from bench.ccid.driver_pipe import Heard, Listen, Numbers, Pause, Request, Send, Step, Steps, T
 from bench.ccid.driver_plan import Plan, read_list
-from bench.ccid.messages import message_length
+from bench.ccid.layout import message_length
 
 MS: Final = 10**6
 WRITE_MS: Final = 3000

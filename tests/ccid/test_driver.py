@@ -17,7 +17,7 @@ from bench.ccid.driver_errors import (
     Trouble,
     UnableError,
 )
-from bench.ccid.messages import HardwareError
+from bench.ccid.responses import HardwareError
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.atr_values import Edc
 from bench.iso7816.rates import Rate

@@ -13,8 +13,8 @@ import pytest
 from bench.card.profile import CardProfile
 from bench.ccid import driver_blocks
 from bench.ccid.codes import ClassRequest
+from bench.ccid.commands import GetSlotStatus, IccPowerOff, XfrBlock
 from bench.ccid.descriptor import ClassDescriptor, Feature
-from bench.ccid.messages import GetSlotStatus, IccPowerOff, XfrBlock
 from bench.engine import MonotonicEngine, Timebase
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
