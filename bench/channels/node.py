@@ -4,6 +4,7 @@ channels. Host and card are both such nodes; what differs is which links they ha
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
+from collections.abc import Hashable
 from typing import Final
 
 from bench.channels.loopback import Loopback
@@ -13,6 +14,7 @@ from bench.channels.table import ChannelTable
 from bench.engine import Engine
 from bench.hop.chain import ChainMember
 from bench.hop.control import NodeFacts
+from bench.hop.junction import Junction
 from bench.hop.link import Link
 from bench.hop.segment import Kind
 from bench.hop.terminal_link import TerminalLink
@@ -62,20 +64,19 @@ class Emission:
 
 
 class Reception:
-    """The first module behind a link: control packets to the chain, own messages to the channels, the rest on."""
+    """The first module behind a link: own messages to the channels, the rest on."""
 
     def __init__(self, chain: ChainMember, table: ChannelTable, emission: Emission) -> None:
         self.chain = chain
         self.table = table
         self.emission = emission
         self.unknown = 0
-        """Packets of a stack this node does not carry, or too short to have a destination."""
+        """Messages too short to have a destination."""
 
     def receive(self, kind: Kind, packet: bytes, came_by: Port) -> None:
-        """A packet came whole over one of the links."""
-        if kind is Kind.CONTROL:
-            self.chain.receive(packet, from_inward=came_by is Port.INWARD)
-        elif kind is not Kind.CHANNEL or len(packet) < HEADER_LENGTH:
+        """A message came whole over one of the links."""
+        del kind
+        if len(packet) < HEADER_LENGTH:
             self.unknown += 1
         elif packet[1] == self.chain.number:
             self.table.receive(packet)
@@ -84,11 +85,22 @@ class Reception:
 
 
 class ChannelNode:
-    """One node: put links on it, open channels through ``table``."""
+    """One node: put links on it, open channels through ``table``. A Stack: ``plugged`` False leaves it without packets."""
 
-    def __init__(self, engine: Engine, chain: ChainMember, channels: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        chain: ChainMember,
+        channels: int,
+        junction: Junction | None = None,
+        *,
+        plugged: bool = True,
+    ) -> None:
         self.engine = engine
         self.chain = chain
+        self.junction = junction if junction is not None else Junction(chain)
+        if plugged:
+            self.junction.plug((Kind.CHANNEL,), self)
         loopback = Loopback(engine, chain.own_mtu)
         self.routes = RouteTable(chain, loopback)
         self.emission = Emission(self.routes)
@@ -97,23 +109,16 @@ class ChannelNode:
         self.table.mtu = chain.own_mtu
         loopback.on_packet = lambda kind, packet: self.reception.receive(kind, packet, Port.LOCAL)
         loopback.queue.on_taken = self.table.taken
-        chain.on_forget = self._forget
-        chain.on_node_down = self._node_down
-        chain.on_node_up = self._node_up
         if chain.number is not None:
             self.table.number = chain.number
 
     def attach_inward(self, link: Link) -> None:
         """IO#1: towards the host."""
-        self.chain.inward = link
-        link.queue.on_taken = self.table.taken
-        link.on_packet = lambda kind, packet: self.reception.receive(kind, packet, Port.INWARD)
+        self.junction.attach_inward(link)
 
     def attach_outward(self, link: TerminalLink) -> None:
         """IO#2: towards the next card."""
-        self.chain.connect_outward(link)
-        link.queue.on_taken = self.table.taken
-        link.on_packet = lambda kind, packet: self.reception.receive(kind, packet, Port.OUTWARD)
+        self.junction.attach_outward(link)
 
     def numbered(self) -> None:
         """The chain gave this node its number and MTU."""
@@ -121,11 +126,20 @@ class ChannelNode:
             self.table.number = self.chain.number
             self.table.mtu = self.chain.mtu
 
-    def _forget(self) -> None:
+    # -- a Stack -------------------------------------------------------------------------------------------------------
+
+    def receive(self, kind: Kind, packet: bytes, came_by: Port) -> None:
+        self.reception.receive(kind, packet, came_by)
+
+    def taken(self, flow: Hashable) -> None:
+        self.table.taken(flow)
+
+    def forgotten(self) -> None:
         self.table.lose(lambda _node: True, Cause.NOT_REACHABLE)
 
-    def _node_down(self, node: int, _reason: str) -> None:
-        self.table.lose(lambda peer: peer >= node, Cause.NOT_REACHABLE)
-
-    def _node_up(self, facts: NodeFacts) -> None:
+    def node_up(self, facts: NodeFacts) -> None:
         self.table.lose(lambda peer: peer == facts.node, Cause.NOT_REACHABLE)
+
+    def node_down(self, node: int, reason: str) -> None:
+        del reason
+        self.table.lose(lambda peer: peer >= node, Cause.NOT_REACHABLE)

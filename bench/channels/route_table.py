@@ -1,18 +1,12 @@
 """The route table of a node on a line of numbered nodes: lower numbers inward (IO#1), higher ones outward (IO#2)."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from bench.hop.chain import ChainMember
+from bench.hop.junction import Port
 from bench.hop.link import Link
 
-
-class Port(Enum):
-    """The ways out of a node."""
-
-    LOCAL = "local"
-    INWARD = "IO#1"
-    OUTWARD = "IO#2"
+__all__ = ["Port", "Route", "RouteTable"]
 
 
 @dataclass(frozen=True, slots=True)

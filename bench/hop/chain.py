@@ -57,6 +57,8 @@ class ChainMember:
         """The number or the MTU changed: channels are void."""
         self.on_node_up: Callable[[NodeFacts], None] = _no_facts
         self.on_node_down: Callable[[int, str], None] = _no_node
+        self.others: dict[int, Callable[[bytes, bool], None]] = {}
+        """Control packets of stacks, by type: packet, whether it came from inward."""
 
     def connect_outward(self, link: TerminalLink) -> None:
         """Greet whoever appears on ``link``."""
@@ -66,6 +68,9 @@ class ChainMember:
 
     def receive(self, packet: bytes, *, from_inward: bool) -> None:
         """A control packet came. What makes no sense from that side is counted and dropped."""
+        if packet and packet[0] in self.others:
+            self.others[packet[0]](packet, from_inward)
+            return
         try:
             control = decode_control(packet)
         except ControlError:

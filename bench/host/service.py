@@ -266,7 +266,7 @@ class GatewayService:
             Sample(VIOLATIONS, table.malformed, ("malformed",)),
             Sample(VIOLATIONS, table.violations, ("protocol",)),
             Sample(VIOLATIONS, host.node.chain.malformed, ("control",)),
-            Sample(VIOLATIONS, host.node.reception.unknown, ("unknown",)),
+            Sample(VIOLATIONS, host.node.reception.unknown + host.node.junction.unknown, ("unknown",)),
             Sample(UNANSWERED, host.gateway.unanswered),
             Sample(OVERSIZED, host.gateway.oversized),
             Sample(LOG_DROPPED, self.log.dropped),
