@@ -22,6 +22,8 @@ PINS := pyproject.toml constraints.txt
 
 # The real PC/SC path: building pyscard, the daemon, and vpcd's virtual reader.
 PCSC_PACKAGES := gcc python3-dev libpcsclite-dev pcscd vsmartcard-vpcd
+# Raw USB: what pyusb loads.
+USB_PACKAGES := libusb-1.0-0
 # Software from outside that the tests meet (tests/witness).
 WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli socat iperf3 curl ser2net liblwip0
 # The guest with a real USB and PPP stack (tests/guest); its kernel is fetched, not installed.
@@ -96,7 +98,7 @@ setup-pcsc: $(VENV)/.stamp-pcsc ## install what a PC/SC rig needs: system packag
 .PHONY: setup-test
 # Where packages cannot be installed (not root, not Debian), pyscard may not build: the PC/SC path is then left out.
 setup-test: $(VENV)/.stamp-dev ## install everything `make test` needs
-	@scripts/install-system.sh $(PCSC_PACKAGES) $(WITNESS_PACKAGES) $(GUEST_PACKAGES)
+	@scripts/install-system.sh $(PCSC_PACKAGES) $(USB_PACKAGES) $(WITNESS_PACKAGES) $(GUEST_PACKAGES)
 	@$(MAKE) .guest/.stamp
 	@$(MAKE) $(VENV)/.stamp-pcsc || { test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null; }
 
@@ -127,7 +129,7 @@ $(VENV)/.stamp-base: $(PINS) | $(BIN)/python
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-base
 	@echo "adding the development tools to $(VENV)"
-	@$(INSTALL) --only-binary :all: --editable '.[dev]'
+	@$(INSTALL) --only-binary :all: --editable '.[dev,usb]'
 	@touch $@
 
 # pyscard comes as source for Linux and is built against the installed pcsc-lite.

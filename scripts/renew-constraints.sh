@@ -5,7 +5,7 @@ set -eu
 venv=build/constraints-venv
 rm -rf "$venv"
 "$1" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --editable '.[dev,pcsc]'
+"$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --editable '.[dev,pcsc,usb]'
 {
     echo "# Exact versions of everything a cardbench environment holds, all extras included. Renew with: make constraints"
     "$venv/bin/python" -m pip freeze --exclude-editable --exclude pip --exclude setuptools --exclude cardbench
