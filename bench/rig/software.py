@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from bench.card.applications import STANDARD
+from bench.card.applications.installed import ApplicationError, carried
 from bench.card.card import Card
 from bench.card.defects import DEFECTS, Defect
 from bench.card.pps_behaviour import PpsBehaviour
-from bench.card.profile import MEMORY, CardProfile
+from bench.card.profile import MEMORY, Application, CardProfile
 from bench.engine import Engine, Timebase
 from bench.hop.link import PollPlan
 from bench.iso7816.atr import SpecificMode
@@ -47,7 +47,7 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         ta1=given.ta1,
         mtu=given.mtu,
         card_time_ns=given.card_time.ns,
-        applications=STANDARD,
+        applications=_applications(),
         hop=name != PLAIN,
         wi=given.wi,
         extra_guard_time=given.extra_guard_time,
@@ -65,6 +65,13 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
     if name in MEMORY:
         return card.with_memory(name)
     raise RigError(f"no profile named {name!r}: the software card has {', '.join((REFERENCE, PLAIN, *MEMORY))}")
+
+
+def _applications() -> tuple[tuple[str, Application], ...]:
+    try:
+        return carried()
+    except ApplicationError as error:
+        raise RigError(str(error)) from error
 
 
 def _offered(given: Given) -> tuple[int, ...]:
