@@ -23,7 +23,7 @@ NETWORK_RESOLUTION_NS: Final = 5_000_000
 """What a stamp resolves: the thread that reads is woken when characters are handed over, not when they end."""
 RESET_HOLD_S: Final = 0.05
 """How long RST is low: far above 400 cycles (6.2.2), and above what a USB adapter needs to pass a line on."""
-RESET_HOLD_FAST_S: Final = 0.002
+RESET_HOLD_FAST_S: Final = 0.01
 """The same where nothing but software is at the other end (a pty), or the way itself takes longer (a network)."""
 LINES_EVERY_S: Final = 0.02
 """How often the detect line is looked at."""

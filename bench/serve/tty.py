@@ -1,7 +1,7 @@
 """The served card at character level on a terminal device: a pty of our own, or a real tty that another UART is crossed with.
 
-A pty has no modem lines, no parity and no pace of its own. Its card has power as long as it is served; dropping the output queue (``tcflush`` with
-TCOFLUSH, pyserial's ``reset_output_buffer``) is its reset. The rate is the one the terminal sets: the two ends of a pty share it.
+A pty has no modem lines, no parity and no pace of its own. Its card is held in reset until the terminal drops its output queue (``tcflush`` with
+TCOFLUSH, pyserial's ``reset_output_buffer``), and reset whenever it does so again. The rate is the one the terminal sets: both ends share it.
 
 A real tty is the card's own UART: its rate and parity are the card's, set anew when the card switches. I/O is one wire, so what the card sends comes
 back to it and is dropped. RST is an incoming line, looked at every 2 ms: hold it for 50 ms. Characters are as fast as the wire.
@@ -76,7 +76,7 @@ class PtyLoop(UartLoop):
 
     def _replaced(self) -> None:
         self.served.settings = UartSettings(INITIAL_BAUD, None)
-        self.served.lines(power=True, rst=True)
+        self.served.lines(power=True, rst=False)
 
     def _readable(self) -> None:
         try:

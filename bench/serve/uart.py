@@ -148,10 +148,10 @@ class ServedUart:
             self._cut()
 
     def reset(self) -> None:
-        """RST falls and rises, on a card that has power."""
-        now = self.slaved.follow()
-        if self._power and self._rst and self.present:
-            self._reset(now)
+        """RST falls, where it is not low, and rises, on a card that has power."""
+        if self._power:
+            self.lines(power=True, rst=False)
+            self.lines(power=True, rst=True)
 
     def pull(self) -> None:
         """Take the card away."""
