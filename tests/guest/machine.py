@@ -389,9 +389,21 @@ class Guest:
         }
         words = " ".join(f"guest.{name}={value}" for name, value in options.items())
         command += [QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M", "q35,usb=off"]
-        command += ["-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", MEMORY]
+        command += [
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "Nehalem",
+            "-smp",
+            "1",
+            "-m",
+            MEMORY,
+        ]  # two take more of a busy host
         command += ["-kernel", str(PARTS / "vmlinux"), "-initrd", str(PARTS / "initramfs")]
-        command += ["-append", f"console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nokaslr no_timer_check {words}"]
+        command += [
+            "-append",
+            f"console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nokaslr no_timer_check {words}",
+        ]
         command += ["-chardev", f"file,id=log,path={self.console_log}", "-device", "isa-serial,chardev=log"]
         for tag, path, extra in (
             ("host", "/", "readonly=on,multidevs=remap"),

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from tests.guest.machine import Guest, GuestError
+from tests.guest.machine import Guest, GuestError, missing_parts
+
+pytestmark = pytest.mark.skipif(bool(missing_parts()), reason=missing_parts() or "nothing is missing")
 
 
 def test_a_program_gives_status_and_both_outputs(guest: Guest) -> None:

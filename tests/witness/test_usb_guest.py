@@ -6,6 +6,8 @@ Once our device speaks usbredir to QEMU from the host, once USB/IP to the guest'
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from bench.card.profile import CardProfile
-from tests.guest.machine import Guest, Job
+from tests.guest.machine import ROOT, Guest, Job
 from tests.guest.served import Served, UsbCards
 
 pytestmark = [
@@ -188,6 +190,27 @@ def test_the_device_leaves_its_port_and_comes_back_by_itself(lab: Lab) -> None:
         assert lab.client.seen()["readers"] == [READER] * 2
 
 
-def test_the_answer_to_reset_is_the_reference_cards(lab: Lab) -> None:
-    with lab.cards["usbredir"].serve() as served:
-        assert served.atr == CardProfile(identity=b"").atr.hex()
+def test_the_command_line_offers_the_same(lab: Lab, tmp_path: Path) -> None:
+    socket = tmp_path / "reader"
+    command = (
+        sys.executable,
+        "-m",
+        "bench.cli",
+        "card",
+        "--serve",
+        "usbredir",
+        "--socket",
+        str(socket),
+        "--cards",
+        "2",
+    )
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        says = [process.stdout.readline() for _ in range(2)]
+        assert CardProfile(identity=b"").atr.hex(" ").upper() in says[0]
+        assert f"-chardev socket,id=card,path={socket} -device usb-redir,chardev=card" in says[1]
+        with lab.guest.plug(socket):
+            assert lab.client.task("echo", "T=0")["wrong"] == []
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert not socket.exists()
