@@ -17,6 +17,7 @@ from tests.rig.lab import Trial
 
 ATR: Final = bytes.fromhex("3B00")
 READ_BINARY: Final = bytes.fromhex("00B0")
+SOUND: Final = bytes.fromhex("559000")
 PATIENCE_S: Final = 1
 RIG: Final = f"""station: lab
 rigs:
@@ -38,9 +39,10 @@ connection.disconnect()
 
 
 class ToldCard:
-    """A card at vpcd, in a thread: it reads one byte wherever it is asked to, but for the command whose answer a test has armed."""
+    """A card at vpcd, in a thread: it answers what it was made with, but for READ BINARY while a test has armed another answer."""
 
-    def __init__(self, port: Callable[[], int]) -> None:
+    def __init__(self, port: Callable[[], int], answer: Callable[[bytes], bytes] = lambda _command: SOUND) -> None:
+        self._answer = answer
         self.armed: Callable[[], bytes | None] | None = None
         self._port = port
         self._in = threading.Event()
@@ -91,7 +93,7 @@ class ToldCard:
             elif message[:2] == READ_BINARY and self.armed is not None:
                 answer = self.armed()
             else:
-                answer = b"\x55\x90\x00"
+                answer = self._answer(message)
             if answer is None:
                 return
             connection.sendall(len(answer).to_bytes(2, "big") + answer)

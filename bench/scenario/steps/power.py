@@ -35,7 +35,7 @@ class PowerOn(Step):
         link = context.rig.host.link
         begun = context.engine.now
         context.engine.call(context.rig.host.start)
-        wait(context, lambda: link.powered, self.within)
+        wait(context, lambda: link.powered or link.last_error.startswith(Trouble.PROTOCOL), self.within)
         if not link.powered:
             reason = link.last_error or "mute"
             if reason.startswith(Trouble.PROTOCOL):
