@@ -93,7 +93,7 @@ class Ground:
         self.buffers = 0
         """Bytes that the gateway itself may come to hold for one connection."""
         self.connections = 0
-        self._accounts: dict[int, Account] = {}
+        self._accounts: dict[tuple[int, int], Account] = {}
         self._peers: dict[IpAddress, int] = {}
 
     @property
@@ -105,10 +105,12 @@ class Ground:
         """Bytes one connection may come to hold, the kernel's buffers included."""
         return self.buffers + 2 * self.policy.limits.socket_buffer
 
-    def account(self, card: int) -> Account:
-        account = self._accounts.get(card)
+    def account(self, card: int, own_port: int = 0) -> Account:
+        """The account of a card, or that of one of the host's own ports: visitors of one keep nobody from another."""
+        key = (card, own_port if card == HOST_ITSELF else 0)
+        account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[card] = Account(card, self.policy, self.clock())
+            account = self._accounts[key] = Account(card, self.policy, self.clock())
         return account
 
     def admit(self, account: Account, peer: IpAddress | None) -> None:
@@ -116,14 +118,14 @@ class Ground:
         limits = self.policy.limits
         if account.card == HOST_ITSELF:
             if account.connections >= limits.visitors:
-                raise UplinkError(Cause.NO_CHANNEL, f"{limits.visitors} visitors of the host's own ports at a time")
+                raise UplinkError(Cause.NO_CHANNEL, f"{limits.visitors} visitors of a port of the host's own at a time")
         elif account.connections >= limits.per_card:
             raise UplinkError(Cause.NO_CHANNEL, f"{limits.per_card} connections of a card at a time")
         elif self.connections >= limits.connections:
             raise UplinkError(Cause.NO_CHANNEL, f"{limits.connections} connections at a time")
         if peer is not None and limits.per_peer and self._peers.get(peer, 0) >= limits.per_peer:
             raise UplinkError(Cause.NO_CHANNEL, f"{limits.per_peer} connections at a time from one address")
-        if (self.connections + 1) * self.cost > limits.memory:
+        if account.card != HOST_ITSELF and (self.connections + 1) * self.cost > limits.memory:
             raise UplinkError(Cause.NO_BUFFER, f"connections of {self.cost} bytes each within {limits.memory}")
         account.connections += 1
         self.connections += 1

@@ -85,7 +85,7 @@ class SocketUplink:
     def _bound(
         self, addresses: tuple[str, ...], port: int, udp: bool, arrived: Callable[[Connection], None], card: int
     ) -> TcpListener | UdpListener:
-        ground, account = self.ground, self.ground.account(card)
+        ground, account = self.ground, self.ground.account(card, port)
         try:
             if udp:
                 return UdpListener(ground, account, listen_udp(addresses, port, ground), arrived, self._track_udp)

@@ -199,6 +199,15 @@ def test_a_second_gateway_on_the_same_address_says_so_and_ends_with_3(start) -> 
     assert first.serving(1)
 
 
+def test_an_admin_port_that_is_taken_is_named_and_ends_with_3(start) -> None:  # type: ignore[no-untyped-def]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        daemon = start("--admin", str(port))
+        assert daemon.process.wait(30) == 3
+    assert f"error: the admin port {port}: " in daemon.log.read_text()
+    assert listening(daemon.address) == set()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -150,6 +150,23 @@ def test_one_visitor_at_a_time_others_wait_their_turn(gate: Gate) -> None:
         assert [read_frame(second) for _ in range(3)] == [b"\x90\x00"] * 3
 
 
+def test_visitors_that_fill_the_apdu_port_keep_nobody_from_the_directory(gate: Gate) -> None:
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(apdu_socket(gate)) for _ in range(32)]
+        wait(lambda: gate.metric("connections") >= 32)
+        try:
+            beyond = stack.enter_context(apdu_socket(gate))
+            beyond.sendall(frame(SELECT_MF))
+            dropped = beyond.recv(1) == b""
+        except ConnectionError:
+            dropped = True
+        assert dropped
+        assert rows(gate)
+        gate.echo()
+        del silent
+    gate.idle()
+
+
 def test_a_visitor_that_leaves_mid_frame_leaves_nothing(gate: Gate) -> None:
     whole = frame(SELECT_MF)
     for cut in range(1, len(whole)):
