@@ -1,4 +1,4 @@
-"""The paths that the suite is held on: all that this machine offers, or the one that ``--path`` names (as inside a virtual machine)."""
+"""The paths that the suite is held on: all that this machine offers, or those that ``--path`` names (as inside a virtual machine)."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,15 +12,18 @@ Open = Callable[..., Station]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--path", metavar="NAME", default=None, help="the one path to hold the reader contract on")
+    parser.addoption(
+        "--path", metavar="NAMES", default=None, help="the paths to hold the reader contract on, with commas"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "path" not in metafunc.fixturenames:
         return
     wanted = metafunc.config.getoption("--path", default=None)
-    paths = [each for each in PATHS if each.name == wanted or (wanted is None and not each.guest)]
-    assert paths, f"no path {wanted!r}: there are {', '.join(each.name for each in PATHS)}"
+    names = [each.name for each in PATHS if not each.guest] if wanted is None else wanted.split(",")
+    paths = [each for each in PATHS if each.name in names]
+    assert len(paths) == len(names), f"{wanted}: there are {', '.join(each.name for each in PATHS)}"
     metafunc.parametrize("path", [pytest.param(each, id=each.name) for each in paths], scope="module")
 
 
