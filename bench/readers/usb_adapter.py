@@ -6,6 +6,7 @@ Calls block; one ``OpenUsb`` carries a bulk exchange and an interrupt transfer a
 """
 
 import array
+import contextlib
 import errno
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from bench.ccid.codes import ClassRequest
 from bench.ccid.descriptor import INTERFACE_CLASS, LENGTH, TYPE
 from bench.readers.faults import Fault
 from bench.readers.usb_errors import UsbError, busy, has_left, kernel_driver, usb_error
+from bench.readers.usb_transfer import Library, Posted, TransferError
 
 VENDOR_CLASS: Final = 0xFF
 """Some readers of before the class was settled have this."""
@@ -180,11 +182,9 @@ class OpenUsb:
         self.device = device
         self._backend = _load()
         self._open = False
-        packet = device.interface.packet
-        size = min((longest_message // packet + 1) * packet, 256 * packet)
-        self._buffer = array.array("B", bytes(size))
+        self._transfers: tuple[Posted, ...] = ()
+        self._longest = longest_message
         self._interrupts = array.array("B", bytes(INTERRUPT_MAX))
-        self._packet = packet
         try:
             self._handle = self._backend.open_device(device.handle)
         except _core.USBError as error:
@@ -211,6 +211,14 @@ class OpenUsb:
             self._backend.claim_interface(self._handle, number)
         except _core.USBError as error:
             raise self._error(error, "claiming it") from None
+        interface = self.device.interface
+        packet = interface.packet
+        size = min((self._longest // packet + 1) * packet, 256 * packet)
+        library = Library(str(self._backend.lib._name))
+        context, handle = int(self._backend.ctx.value), int(self._handle.handle.value)
+        self._incoming = Posted(library, context, handle, interface.bulk_in, size)
+        self._outgoing = Posted(library, context, handle, interface.bulk_out, self._longest)
+        self._transfers = (self._incoming, self._outgoing)
 
     def _what(self, doing: str) -> str:
         device = self.device
@@ -220,35 +228,39 @@ class OpenUsb:
         number = int(error.errno) if error.errno is not None else errno.EIO
         return usb_error(number, self._what(doing), self.device.bus, self.device.address)
 
+    def _failed(self, number: int, endpoint: int, doing: str) -> UsbError:
+        if number == errno.EPIPE:
+            self._clear_halt(endpoint)
+        return usb_error(number, self._what(doing), self.device.bus, self.device.address)
+
     def write(self, data: bytes, timeout_ms: int) -> bool:
-        """One transfer on bulk OUT; False where the reader did not take it in time."""
+        """One transfer on bulk OUT; False where the reader did not take it in time. The answer's transfer is posted before it."""
         interface = self.device.interface
+        incoming, outgoing = self._incoming, self._outgoing
         try:
-            sent = self._backend.bulk_write(
-                self._handle, interface.bulk_out, interface.number, array.array("B", data), timeout_ms
-            )
-        except _core.USBTimeoutError:
-            return False
-        except _core.USBError as error:
-            self._unhalt(error, interface.bulk_out)
-            raise self._error(error, "bulk OUT") from None
-        return bool(sent == len(data))
+            if not incoming.pending:
+                incoming.post()
+            outgoing.post(data)
+            if not outgoing.wait(timeout_ms):
+                outgoing.drop()
+                return False
+            return outgoing.count() == len(data)
+        except TransferError as error:
+            raise self._failed(error.number, interface.bulk_out, "bulk OUT") from None
 
     def read(self, timeout_ms: int) -> bytes | None:
         """One transfer on bulk IN, of any length up to the buffer's; None where nothing came in time."""
-        interface = self.device.interface
+        incoming = self._incoming
         try:
-            count = self._backend.bulk_read(self._handle, interface.bulk_in, interface.number, self._buffer, timeout_ms)
-        except _core.USBTimeoutError:
-            return None
-        except _core.USBError as error:
-            self._unhalt(error, interface.bulk_in)
-            raise self._error(error, "bulk IN") from None
-        return self._buffer[:count].tobytes()
+            if not incoming.pending:
+                incoming.post()
+            return incoming.taken() if incoming.wait(timeout_ms) else None
+        except TransferError as error:
+            raise self._failed(error.number, self.device.interface.bulk_in, "bulk IN") from None
 
     def ends(self, chunk: bytes) -> bool:
         """Whether a transfer of this length was ended by the reader: by a packet that is not full."""
-        return len(chunk) < len(self._buffer)
+        return len(chunk) < self._incoming.size
 
     def interrupt(self, timeout_ms: int) -> bytes | None:
         """One message of the interrupt pipe; None where none came in time."""
@@ -260,8 +272,7 @@ class OpenUsb:
         except _core.USBTimeoutError:
             return None
         except _core.USBError as error:
-            self._unhalt(error, interface.interrupt_in)
-            raise self._error(error, "interrupt IN") from None
+            raise self._failed(int(error.errno or errno.EIO), interface.interrupt_in, "interrupt IN") from None
         return self._interrupts[:count].tobytes()
 
     def request(self, request: ClassRequest, value: int, length: int) -> bytes | None:
@@ -291,18 +302,17 @@ class OpenUsb:
             return ""
         return data[2:count].tobytes().decode("utf-16-le", "replace")
 
-    def _unhalt(self, error: Any, endpoint: int) -> None:
-        if error.errno == errno.EPIPE:
-            try:
-                self._backend.clear_halt(self._handle, endpoint)
-            except _core.USBError:
-                return  # the stall is told in any case
+    def _clear_halt(self, endpoint: int) -> None:
+        with contextlib.suppress(_core.USBError):  # the stall is told in any case
+            self._backend.clear_halt(self._handle, endpoint)
 
     def close(self) -> None:
         """Let go of it. A device that has gone is let go of, too."""
         if not self._open:
             return
         self._open = False
+        for transfer in self._transfers:
+            transfer.close()
         try:
             self._backend.release_interface(self._handle, self.device.interface.number)
         except _core.USBError:
