@@ -7,7 +7,7 @@ python=$(command -v "$1")
 case $python in /*) ;; *) python=$PWD/$python ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ]; then
-    echo "note: neither Debian nor Ubuntu on amd64, so no guest kernel was fetched; tests that need a guest skip" >&2
+    echo "note: no Debian on amd64, so no guest kernel was fetched; tests that need a guest skip" >&2
     exit 0
 fi
 

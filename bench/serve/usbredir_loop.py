@@ -1,6 +1,7 @@
 """A USB device of ours at an AF_UNIX socket, where QEMU's usb-redir finds it; the loop that serves it."""
 
 import contextlib
+import select
 import selectors
 import socket
 import stat
@@ -141,8 +142,10 @@ class UsbredirLoop:
         except OSError:
             return
         if self._connection is not None:
-            connection.close()  # one device, one host
-            return
+            if not _gone(self._connection):
+                connection.close()  # one device, one host
+                return
+            self._hang_up()
         connection.setblocking(False)
         self._connection = connection
         self._host = UsbredirHost(self.served)
@@ -206,6 +209,13 @@ class UsbredirLoop:
         connection.close()
         host.close()
         self.on_peer("the host has gone" + (f": {why}" if why else ""))
+
+
+def _gone(connection: socket.socket) -> bool:
+    """Whether its peer has closed it, whatever may still be there to read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLHUP)
+    return bool(poll.poll(0))
 
 
 def _nothing() -> None:

@@ -55,7 +55,7 @@ def missing_parts() -> str:
     if shutil.which(QEMU) is None:
         return "missing qemu-system-x86: make setup-test as root"
     if not all((PARTS / name).exists() for name in ("vmlinux", "initramfs", "systemd-udevd")):
-        return "missing the guest's kernel in .guest/: make setup-test on Debian or Ubuntu (amd64)"
+        return "missing the guest's kernel in .guest/: make setup-test on Debian (amd64)"
     if any(" " in str(path) for path in (ROOT, sys.executable)):
         return "the guest cannot run from a path with blanks in it"
     return ""

@@ -44,7 +44,10 @@ class UsbCards:
 
     @contextmanager
     def serve(self, level: str = "tpdu", **given: str) -> Iterator[Served]:
-        """A fresh chain in a fresh reader; ``level`` is one of bench.serve.usb_reader.FORMS, ``given`` as in a scenario."""
+        """A fresh chain in a fresh reader; ``level`` is one of bench.serve.usb_reader.FORMS, ``given`` as in a scenario.
+
+        ``slots="2"``: so many, all but the first empty.
+        """
         atr = self.order("serve", level, *(f"{name}={value}" for name, value in given.items()))
         try:
             yield Served(self, atr)

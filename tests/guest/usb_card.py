@@ -65,8 +65,10 @@ class Process:
     def serve(self, level: str, *given: str) -> str:
         self.close()
         values = {"cards": "1", "clock_hz": str(DEFAULT_CLOCK_HZ), **dict(each.split("=", 1) for each in given)}
+        slots = int(values.pop("slots", "1"))
         chain = serve_chain(ServeOrder(values, InnerPolls()))
-        reader = ServedUsbReader(chain.engine, [chain.end], form=level, clocks_hz=(chain.given.clock_hz,))
+        cards = [chain.end, *[None] * (slots - 1)]
+        reader = ServedUsbReader(chain.engine, cards, form=level, clocks_hz=(chain.given.clock_hz,))
         self.loop = UsbredirLoop(Path(self.path), reader) if self.path else UsbipLoop(reader)
         return chain.atr.hex()
 

@@ -175,6 +175,21 @@ def test_a_reader_that_is_plugged_in_and_out_is_seen_by_a_running_pcscd(lab: Lab
     assert lab.client.seen()["readers"] == [READER] * 2
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reader_of_three_slots_of_which_two_are_empty(lab: Lab, way: str) -> None:
+    with lab.plugged(way, slots="3") as served:
+        seen = lab.client.task("slots", "3")
+        lab.client.begin("movements", "T=0")
+        assert lab.client.line() == "present"
+        served.pull()
+        assert lab.client.line() == "absent"
+        served.insert()
+        assert lab.client.line() == "again"
+        assert lab.client.seen()["wrong"] == []
+    assert seen["readers"] == [f"{READER[:-2]}{number:02}" for number in range(3)]
+    assert seen["wrong"] == []
+
+
 def test_the_device_leaves_its_port_and_comes_back_by_itself(lab: Lab) -> None:
     """As when somebody pulls the reader's plug: the carrier tells, the socket stays open."""
     with lab.plugged("usbredir") as served:

@@ -132,7 +132,14 @@ def hotplug(times):
     return {"readers": names}
 
 
+def slots(count):
+    """A reader of several slots, each a reader to PC/SC, a card in the first."""
+    names = [str(each) for each in until(lambda: len(readers()) == int(count) and readers(), "not so many readers")]
+    return {"readers": names, "wrong": echo(connect("T=0"), [10, 255])}
+
+
 TASKS = {
+    "slots": slots,
     "echo": lambda protocol: exchanges(protocol, [*range(1, 256, 8), 253, 254, 255]),
     "extended": lambda protocol: exchanges(protocol, (256, 1000, 65_535), extended=True),
     "movements": movements,
