@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import signal
 import socket
@@ -44,6 +45,17 @@ SERIAL_IRQS: Final = (3, 10)
 """Of the 16550s after the console's: interrupts of their own, as a shared one loses characters on the ISA bus."""
 MEMORY: Final = "1024"
 QEMU: Final = "qemu-system-x86_64"
+
+
+PREFIX: Final = "cbguest-"
+
+
+def _clear_stale() -> None:
+    """Take away what sessions left that were killed."""
+    for old in Path("/tmp").glob(f"{PREFIX}*"):
+        owner = old.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 class GuestError(Exception):
@@ -213,7 +225,8 @@ class Guest:
     def __init__(self) -> None:
         if reason := missing_parts():
             raise GuestError(reason)
-        self.directory = Path(tempfile.mkdtemp(prefix="cbguest-", dir="/tmp"))
+        _clear_stale()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
         self.share = self.directory / "share"
         self.share.mkdir(mode=0o777)
         self.console_log = self.directory / "console.log"
