@@ -26,7 +26,7 @@ from benchmarks.measure import show
 from tests.guest.fixture import guest as guest
 from tests.guest.machine import Guest
 
-ROUNDS = 11
+ROUNDS = 15
 EXCHANGES = 30
 CLOCK_HZ = 4_000_000
 OURS = DeviceIdentity(0x1209, 0x0001, "cardbench", "CCID reader", "0002", release=0x0200)
