@@ -131,32 +131,41 @@ class BlocksT1:
         )
 
     def _speak(self, step: Burst | T1Outcome) -> Steps[T1Outcome]:
+        """Carry blocks there and back until the machine has its outcome."""
+        terminal, pipe, characters = self.terminal, self.pipe, self.characters
         while isinstance(step, Burst):
-            step = yield from self._block(step.data)
+            data = step.data
+            multiplier = granted(data)
+            limit = self.waits.block_limit(multiplier or 1)
+            heard = b""
+            try:
+                block = yield from pipe.transfer(data, limit, PROLOGUE if characters else 0, multiplier)
+                heard = block.data
+                if characters:
+                    length = block_length(heard, terminal.edc)
+                    if length is not None and length > len(heard):
+                        heard += (yield from pipe.transfer(b"", limit, length - len(heard))).data
+            except CardError as error:
+                step = self._troubled(error, heard)
+            else:
+                step = self._heard(heard)
         return step
 
-    def _block(self, data: bytes) -> Steps[Burst | T1Outcome]:
-        """One block there, one back; what the machine makes of it."""
-        terminal, pipe = self.terminal, self.pipe
-        multiplier = granted(data)
-        limit = self.waits.block_limit(max(1, multiplier))
-        heard = b""
-        try:
-            block = yield from pipe.transfer(data, limit, PROLOGUE if self.characters else 0, multiplier)
-            heard = block.data
-            length = block_length(heard, terminal.edc) if self.characters else None
-            if length is not None and length > len(heard):
-                block = yield from pipe.transfer(b"", limit, length - len(heard))
-                heard += block.data
-        except CardError as error:
-            if error.trouble is Trouble.PARITY:
-                return _need(terminal.receive(damaged_block(terminal.edc.size, pipe.at_ns), (0,)))
-            if error.trouble is not Trouble.MUTE:
-                raise
-        if heard:
-            step = terminal.receive(whole(heard, pipe.at_ns))
-            return step if step is not None else _need(terminal.expire(terminal.deadline))  # nothing more comes of it
-        return _need(terminal.expire(max(pipe.at_ns, terminal.deadline)))
+    def _heard(self, data: bytes) -> Burst | T1Outcome:
+        """What the machine makes of what came back."""
+        terminal, at = self.terminal, self.pipe.at_ns
+        if not data:
+            return _need(terminal.expire(max(at, terminal.deadline)))
+        step = terminal.receive(whole(data, at))
+        return step if step is not None else _need(terminal.expire(terminal.deadline))  # nothing more comes of it
+
+    def _troubled(self, error: CardError, heard: bytes) -> Burst | T1Outcome:
+        """What it makes of what the reader says went wrong, after ``heard``. Raises what is none of T=1's business."""
+        if error.trouble is Trouble.PARITY:
+            return _need(self.terminal.receive(damaged_block(self.terminal.edc.size, self.pipe.at_ns), (0,)))
+        if error.trouble is Trouble.MUTE:
+            return self._heard(heard)
+        raise error
 
 
 def _need(step: Burst | T1Outcome | None) -> Burst | T1Outcome:
