@@ -98,9 +98,11 @@ class ServedCard:
         self.paced = paced
         self.powered = False
         self._leap_most = engine.timebase.nanoseconds(LEAP_MOST_NS)
+        self._owed: tuple[bytes, bytes] | None = None
 
     def message(self, message: bytes) -> Due | None:
-        """React to one message of vpcd; gives the answer where it wants one."""
+        """React to one message of vpcd; gives the answer where it wants one. Call ``settle`` once it has been sent."""
+        self.settle()
         now = self.slaved.follow()
         if len(message) == 1 and message[0] in CONTROLS:
             return self._control(message[0], now)
@@ -109,10 +111,16 @@ class ServedCard:
         response = self.card.apdu(message)
         if len(response) > MAX_MESSAGE:
             response = NO_DIAGNOSIS
-        ticks = self.pace.ticks(message, response)
         if self.paced:
-            return Due(response, self.slaved.ahead(ticks))
-        return Due(response, self.slaved.leap(min(ticks, self._leap_most)))
+            return Due(response, self.slaved.ahead(self.pace.ticks(message, response)))
+        self._owed = message, response
+        return Due(response, now)
+
+    def settle(self) -> None:
+        """Let the card's time catch up with what an unpaced exchange takes on its line: after the answer, which nobody should have to wait for."""
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self.slaved.leap(min(self.pace.ticks(*owed), self._leap_most))
 
     def _control(self, control: int, now: int) -> Due | None:
         if control == Control.ATR:
@@ -234,6 +242,7 @@ class VpcdLoop:
             if due is not None:
                 self._held.append(due)
         self._send_due()
+        self.served.settle()
 
     def _send(self, message: bytes) -> None:
         connection = self.connection
