@@ -1,12 +1,12 @@
-"""The reference card (figure 1 of the paper): two I/O ports, the channel stack between them, the four calls on top, and beside them the regular
-execution model.
+"""The reference card (figure 1 of the paper): two I/O ports, the channel stack or the IP stack (or both) between them, the four calls on top, and
+beside them the regular execution model.
 
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
 from collections.abc import Callable
 
-from bench.card.communication import Communication, System
+from bench.card.communication import ChannelCommunication, Communication, System
 from bench.card.contacts import Contacts
 from bench.card.files import (
     CLA_ECHO,
@@ -17,13 +17,17 @@ from bench.card.files import (
     reference_application,
     reference_files,
 )
-from bench.card.profile import CardProfile
+from bench.card.ip_communication import IpCommunication
+from bench.card.ip_names import resolve
+from bench.card.ip_stack import CardIp
+from bench.card.profile import Application, CardProfile
 from bench.card.tasks import Threads
 from bench.channels.message import Cause
 from bench.channels.node import ChannelNode
 from bench.engine import Engine
 from bench.hop.card_link import CardLink
 from bench.hop.chain import ChainMember
+from bench.hop.junction import Junction
 from bench.hop.link import PollPlan
 from bench.hop.segment import AROUND_ANSWER, HOP_CLASS, INS_ENVELOPE, INS_GET_RESPONSE, MAX_SEGMENT, segment_length
 from bench.hop.terminal_link import TerminalLink
@@ -52,20 +56,31 @@ class Card:
         self.io2: TerminalLink | None = None
         poll_ms = max(1, -(-poll.longest * 1000 // engine.timebase.hz))
         self.chain = ChainMember(
-            profile.mtu, poll_ms, channels=profile.channels, ports=profile.ports, identity=profile.identity
+            profile.mtu,
+            poll_ms,
+            channels=profile.channels if profile.channel_stack else 0,
+            ports=profile.ports,
+            identity=profile.identity,
         )
-        self.node = ChannelNode(engine, self.chain, profile.channels)
-        self.node.attach_inward(self.io1)
+        self.junction = Junction(self.chain)
+        self.node = ChannelNode(engine, self.chain, profile.channels, self.junction, plugged=profile.channel_stack)
+        self.junction.attach_inward(self.io1)
         self.io1.on_change = self._io1_changed
         self.io1.machine.has_room = self._has_room
         self.io1.queue.total_bytes = profile.buffer
         self.chain.on_number = self._numbered
         self.threads = Threads(engine, self._crashed)
-        self.io = Communication(self.node, profile.window)
+        self.io = ChannelCommunication(self.node, profile.window)
         self.contacts = Contacts(
             engine, profile.atr, profile.atr_delay_cycles, self, self._reset, profile.traits, {0: _Node(self)}
         )
         self.io1.busy_until = self.contacts.busy_until
+        self.ip: CardIp | None = None
+        self.ip_io: IpCommunication | None = None
+        if profile.ip is not None:
+            self.ip = CardIp(engine, self.junction, profile.ip, lambda: self.contacts.etu)
+            self.ip_io = IpCommunication(self.ip)
+            self.ip_io.resolve = resolve
         self._card_time = engine.timebase.nanoseconds(profile.card_time_ns)
         self._powered = False
 
@@ -80,7 +95,7 @@ class Card:
         link.has_room = self._uplink_has_room
         link.queue.total_bytes = self.profile.buffer
         self.io2 = link
-        self.node.attach_outward(link)
+        self.junction.attach_outward(link)
 
     # -- IO#1, T=0: a TpduHandler ------------------------------------------------------------------------------------------
 
@@ -159,7 +174,10 @@ class Card:
     def _numbered(self, number: int, poll_ms: int) -> None:
         self.io1.numbered(number, self.chain.mtu, poll_ms)
         self.node.numbered()
-        self.io.numbered()
+        if self.profile.channel_stack:
+            self.io.numbered()
+        if self.ip is not None:
+            self.ip.numbered(poll_ms)
         if self.io2 is not None:
             self.io2.start()  # from here on there is a number to greet with
 
@@ -176,13 +194,22 @@ class Card:
             self.threads.stop()
             self.io1.reset("power lost" if not on else "reset")
             self.node.table.lose(lambda _node: True, Cause.CHANNEL_CLOSED)
+            if self.ip is not None and self.ip_io is not None:
+                self.ip_io.reset()
+                self.ip.reset()
         self.io1.machine.cutter.segment = MAX_SEGMENT
         self.files.reset()
         self.ordinary.reset()
         self._powered = on
         if on:
-            for name, application in self.profile.applications:
-                self.threads.start(application(self.io, System(self.threads, self.files)), name)
+            if self.profile.channel_stack:
+                self._start(self.io, self.profile.applications)
+            if self.ip_io is not None:
+                self._start(self.ip_io, self.profile.applications + self.profile.ip_applications)
+
+    def _start(self, io: Communication, applications: tuple[tuple[str, Application], ...]) -> None:
+        for name, application in applications:
+            self.threads.start(application(io, System(self.threads, self.files)), name)
 
     def _crashed(self, name: str, error: Exception) -> None:
         self.crashes.append(f"{name}: {error!r}")

@@ -12,7 +12,7 @@ async def echo(io: Communication, system: System) -> None:
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from bench.card.files import FileSystem
 from bench.card.tasks import Program, Promise, Threads
@@ -91,6 +91,22 @@ class System:
     def sleep(self, milliseconds: int) -> Promise[None]:
         """Wait for so long."""
         return self._threads.sleep(self._threads.engine.timebase.nanoseconds(milliseconds * 10**6))
+
+
+class Communication(Protocol):
+    """The four calls, whichever stack carries them. A handle belongs to the one that opened it."""
+
+    async def open(self, request: OpenRequest) -> Handle:
+        """Open a channel: offer a service, connect as a client, or take the next connection. Raises ChannelError."""
+
+    async def close(self, handle: Handle) -> None:
+        """Close a channel; what was sent on it is still delivered. Closing a server ends the service."""
+
+    async def send(self, handle: Handle, message: bytes) -> None:
+        """Send at most ``handle.payload`` bytes; waits until the channel takes them. Raises ChannelError."""
+
+    async def receive(self, handle: Handle) -> bytes | None:
+        """The next message, or bytes of a stream; None when the other side will send no more. Raises ChannelError."""
 
 
 class _End:
@@ -175,8 +191,8 @@ class _End:
         self.desert(error)
 
 
-class Communication:
-    """The four calls of one card."""
+class ChannelCommunication:
+    """The four calls of one card, on the channel stack. A ``Communication``."""
 
     def __init__(self, node: ChannelNode, window: int) -> None:
         self.node = node

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.card.communication import Communication, System
 from bench.card.contacts import ContactTraits
+from bench.card.ip_profile import IpProfile
 from bench.card.pps_behaviour import PpsBehaviour
 from bench.card.tasks import Program
 from bench.iso7816.atr import GlobalParameters, SpecificMode, T1Parameters, build_atr
@@ -84,6 +85,12 @@ class CardProfile:
     """NULL bytes before every other procedure byte."""
     wtxs: int = 0
     """S(WTX request) blocks before each answer over T=1."""
+    channel_stack: bool = True
+    """Whether it carries the channel stack."""
+    ip: IpProfile | None = None
+    """What its IP stack is given; None: it carries none."""
+    ip_applications: tuple[tuple[str, Application], ...] = ()
+    """Applications that run on the IP stack alone, beside those that run on either."""
 
     @property
     def atr(self) -> bytes:
@@ -132,4 +139,6 @@ class CardProfile:
             window=memory.window,
             buffer=memory.buffer,
             applications=applications,
+            ip=None if self.ip is None else self.ip.with_memory(preset),
+            ip_applications=self.ip_applications if not wanted else (),
         )

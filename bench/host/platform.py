@@ -16,9 +16,13 @@ from bench.hop.terminal_link import ApduOutcome, TerminalLink
 from bench.host.apdu_port import ApduPort
 from bench.host.directory import PORT, Directory
 from bench.host.gateway import Gateway, Service
+from bench.host.names import NameZone
+from bench.host.router import Router, RouterSettings
 from bench.host.uplink import Pending, Uplink, UplinkError, Wait
 from bench.iso7816.apdu import CommandApdu
+from bench.iso7816.line import etu_ticks
 from bench.iso7816.port import TerminalPort
+from bench.iso7816.rates import Rate
 from bench.observe import Sink
 
 CHANNELS = 255
@@ -60,12 +64,19 @@ class Host:
         self.node.attach_outward(self.link)
         self.gateway = Gateway(self.node, uplink, settings.window)
         self.directory = Directory(wait or self._wait, uplink, self.services, settings.directory_port)
+        self.router: Router | None = None
+        """Its IP stack, once ``route`` was called."""
         self.apdu_port: ApduPort | None = None
         if settings.apdu_port is not None:
             self.apdu_port = ApduPort(
                 wait or self._wait, uplink, settings.apdu_port, self.link.submit_apdu, lambda: self.link.atr
             )
             self.link.on_power = self._powered
+
+    def route(self, settings: RouterSettings | None = None, zone: NameZone | None = None) -> Router:
+        """Carry IP, too: a router between the chain and whatever ``Router.connect`` is given. Call it before ``start``."""
+        self.router = Router(self.engine, self.node.junction, settings, zone, etu=self._etu)
+        return self.router
 
     def start(self) -> None:
         """Power the first card."""
@@ -76,6 +87,8 @@ class Host:
         self.link.stop()
         if self.apdu_port is not None:
             self.apdu_port.close()
+        if self.router is not None:
+            self.router.close()
         self.directory.listener.close()
 
     def services(self) -> list[Service]:
@@ -94,6 +107,13 @@ class Host:
     def apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
         """An ordinary APDU to the first card."""
         self.link.submit_apdu(command, done)
+
+    def _etu(self) -> int:
+        """Ticks of an etu on the first hop; 0 where the reader does not show its rate."""
+        port = self.link.port
+        if not port.ta1 or not port.clock_hz:
+            return 0
+        return etu_ticks(Rate(port.ta1), port.clock_hz, self.engine.timebase)
 
     def _wait(self, nanoseconds: int, action: Callable[[], object]) -> Pending:
         return self.engine.after(self.engine.timebase.nanoseconds(nanoseconds), action)

@@ -7,6 +7,8 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 READ_HERE = {"segment", "command", "control", "message"}
 """The blocks that tests/hop/test_vectors.py holds the codecs to."""
+READ_ELSEWHERE = {"address"}
+"""And those that tests/net/test_chain_control.py does."""
 
 
 @dataclass(frozen=True, slots=True)

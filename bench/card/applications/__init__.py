@@ -1,6 +1,7 @@
 """Applications of the reference card, each written against the four calls alone. ``STANDARD`` is what a card carries unless told otherwise."""
 
 from bench.card.applications.counter import counter
+from bench.card.applications.datagrams import udp_discard, udp_echo, udp_source
 from bench.card.applications.echo import echo
 from bench.card.applications.fetch import fetch
 from bench.card.applications.relay import relay
@@ -19,3 +20,10 @@ STANDARD: tuple[tuple[str, Application], ...] = (
     ("web", web),
     ("fetch", fetch),
 )
+
+DATAGRAMS: tuple[tuple[str, Application], ...] = (
+    ("udp-echo", udp_echo),
+    ("udp-discard", udp_discard),
+    ("udp-source", udp_source),
+)
+"""What a card with the IP stack carries beside."""
