@@ -22,6 +22,8 @@ class Congestion:
     recover: int | None = None
     """While in fast recovery: the highest sequence number sent when it began."""
     _gained: int = 0
+    _guard: int | None = None
+    """What was sent before a timeout: duplicates up to there tell of what is sent again (RFC 6582, 3.2, step 1)."""
 
     def __post_init__(self) -> None:
         self.begin(self.mss)
@@ -31,9 +33,15 @@ class Congestion:
         self.mss = mss
         self.cwnd = self.initial_segments * mss
 
+    def restart(self) -> None:
+        """Nothing was sent for longer than a timeout: what is known of the path is old (RFC 5681, 4.1)."""
+        self.cwnd = min(self.cwnd, self.initial_segments * self.mss)
+
     def acknowledged(self, count: int, ack: int, flight: int) -> bool:
         """New data was acknowledged. True where a partial acknowledgement asks for the next segment to be sent again."""
         self.duplicates = 0
+        if self._guard is not None and seq_diff(ack, self._guard) > 0:
+            self._guard = None
         if self.recover is not None:
             if seq_diff(ack, self.recover) >= 0:  # all that was under way: recovery is over
                 self.cwnd = min(self.ssthresh, max(flight, self.mss) + self.mss)
@@ -53,6 +61,8 @@ class Congestion:
     def duplicate(self, flight: int, next_seq: int) -> bool:
         """A duplicate acknowledgement. True where the first unacknowledged segment is to be sent again at once (the third one)."""
         self.duplicates += 1
+        if self._guard is not None:
+            return False
         if self.recover is not None:
             self.cwnd += self.mss
         elif self.duplicates == 3:
@@ -62,8 +72,9 @@ class Congestion:
             return True
         return False
 
-    def timed_out(self, flight: int, first: bool) -> None:
+    def timed_out(self, flight: int, first: bool, next_seq: int) -> None:
         """The retransmission timer expired; ``first`` where that segment had not been sent again by it before (3.1, equation 4)."""
+        self._guard = next_seq
         if first:
             self.ssthresh = max(flight // 2, 2 * self.mss)
         self.cwnd = self.mss

@@ -2,150 +2,107 @@
 
 Segments, calls and the time go in; segments go out through ``Wire``, events to the ``Owner``, and ``due`` is when ``tick`` is wanted.
 Its law: SND.UNA <= SND.NXT <= SND.MAX; ``_out`` holds the bytes from SND.UNA on, the FIN follows the last of them.
-Not here: window scaling, SACK and timestamps, which a line of 9600 to 625 000 baud does not fill.
+Longer than other files, since the machine is one. Not here: window scaling, SACK and timestamps, which a line of 9600 to 625 000 baud does not fill.
 
 Units: times are ticks, lengths are bytes, sequence numbers are modulo 2**32.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final
 
 from bench.net.congestion import Congestion
 from bench.net.errors import PacketError
 from bench.net.receive_buffer import ReceiveBuffer
 from bench.net.rto import RtoEstimator
-from bench.net.segment import ACK, FIN, PSH, RST, SYN, URG, Segment, mss_option, read_mss, seq_add, seq_diff
+from bench.net.segment import (
+    ACK,
+    FIN,
+    MSS_DEFAULT_V4,
+    MSS_DEFAULT_V6,
+    PSH,
+    RST,
+    SYN,
+    URG,
+    Segment,
+    mss_option,
+    read_mss,
+    seq_add,
+    seq_diff,
+)
+from bench.net.tcp_types import CAN_SEND as CAN_SEND
+from bench.net.tcp_types import KEEP_ALIVE_SECONDS as KEEP_ALIVE_SECONDS
+from bench.net.tcp_types import Counts as Counts
+from bench.net.tcp_types import Endpoints as Endpoints
+from bench.net.tcp_types import Owner as Owner
+from bench.net.tcp_types import Reason as Reason
+from bench.net.tcp_types import State as State
+from bench.net.tcp_types import TcpSettings as TcpSettings
+from bench.net.tcp_types import Wire as Wire
 
-
-class State(Enum):
-    """RFC 9293, 3.3.2; LISTEN belongs to ``Tcp``, which makes connections."""
-
-    CLOSED = auto()
-    SYN_SENT = auto()
-    SYN_RECEIVED = auto()
-    ESTABLISHED = auto()
-    FIN_WAIT_1 = auto()
-    FIN_WAIT_2 = auto()
-    CLOSE_WAIT = auto()
-    CLOSING = auto()
-    LAST_ACK = auto()
-    TIME_WAIT = auto()
-
-
-class Reason(Enum):
-    """Why a connection is over."""
-
-    FINISHED = "finished"
-    ABORTED = "aborted"
-    RESET = "connection reset by the peer"
-    REFUSED = "connection refused"
-    TIMED_OUT = "no answer within the time"
-    UNREACHABLE = "destination unreachable"
-
-
-CAN_SEND: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED, State.ESTABLISHED, State.CLOSE_WAIT})
-"""States in which more may be given to send."""
 _RECEIVING: Final = frozenset({State.SYN_RECEIVED, State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
+_SYNCHRONIZED: Final = frozenset(State) - {State.CLOSED, State.SYN_SENT, State.TIME_WAIT}
 _WINDOW_MAX: Final = 65_535
 _CHALLENGES: Final = 10
 """Challenge acknowledgements a second (RFC 5961, 7)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TcpSettings:
-    """What a connection is allowed and how patient it is. Times in ticks."""
-
-    send_buffer: int
-    receive_buffer: int
-    rto_initial: int
-    rto_floor: int
-    rto_ceiling: int
-    granularity: int
-    delayed_ack: int
-    """Below half a second (MUST-40)."""
-    r2: int
-    """How long data is sent again before the connection is given up (at least 100 s, SHLD-11)."""
-    r2_syn: int
-    """The same for a SYN: at least three minutes (MUST-23)."""
-    msl: int
-    """The maximum segment lifetime: TIME-WAIT lasts two (MUST-13)."""
-    fin_wait_2: int
-    """How long the peer's FIN is waited for once nobody listens any more."""
-    initial_segments: int = 2
-    nagle: bool = True
-    keep_alive: int = 0
-    """Idle time after which a keep-alive probe goes out; 0: never (the default, MUST-25)."""
-    keep_alive_probes: int = 8
-
-    @classmethod
-    def usual(cls, hz: int, *, send_buffer: int = 8192, receive_buffer: int = 8192) -> "TcpSettings":
-        """The RFC's values."""
-        return cls(
-            send_buffer=send_buffer,
-            receive_buffer=receive_buffer,
-            rto_initial=hz,
-            rto_floor=hz,
-            rto_ceiling=60 * hz,
-            granularity=hz // 1000,
-            delayed_ack=hz // 5,
-            r2=100 * hz,
-            r2_syn=180 * hz,
-            msl=120 * hz,
-            fin_wait_2=60 * hz,
-        )
-
-
-class Wire(Protocol):
-    """What carries a connection's segments."""
-
-    def emit(self, segment: Segment, connection: "Connection", now: int) -> bool:
-        """Send a segment; False where nothing could be taken now: ``Connection.resume`` when it can."""
-
-    def segment_limit(self, connection: "Connection", now: int) -> int:
-        """The longest payload that a segment may carry on the path now."""
-
-
-class Owner(Protocol):
-    """Whoever uses a connection. Called within ``arrived`` and ``tick``; may call back."""
-
-    def opened(self, connection: "Connection") -> None: ...
-
-    def received(self, connection: "Connection") -> None:
-        """Something can be read, or the peer has ended (``peer_ended``)."""
-
-    def room(self, connection: "Connection") -> None:
-        """More can be sent."""
-
-    def closed(self, connection: "Connection", reason: Reason) -> None:
-        """It is over for the user; the connection itself may stay in TIME-WAIT."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """The four numbers that name a connection."""
-
-    local: bytes
-    local_port: int
-    remote: bytes
-    remote_port: int
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened on a connection."""
-
-    retransmissions: int = 0
-    timeouts: int = 0
-    fast_retransmissions: int = 0
-    duplicates_in: int = 0
-    challenges: int = 0
-    probes: int = 0
+_MASK: Final = 0xFFFF_FFFF
 
 
 class Connection:
     """A TCB. ``open`` or ``accept`` begin it."""
+
+    __slots__ = (
+        "_ack_due",
+        "_ack_now",
+        "_alive",
+        "_alive_probes",
+        "_blocked",
+        "_challenge",
+        "_fin_at",
+        "_fin_queued",
+        "_full",
+        "_in",
+        "_last_sent",
+        "_out",
+        "_passive",
+        "_persist",
+        "_probed",
+        "_rexmit",
+        "_shifts",
+        "_since",
+        "_timed",
+        "_told_closed",
+        "_unacked",
+        "_wait",
+        "congestion",
+        "counts",
+        "deaf",
+        "ends",
+        "irs",
+        "iss",
+        "keep_alive",
+        "max_window",
+        "mss",
+        "on_trouble",
+        "on_urgent",
+        "own_mss",
+        "owner",
+        "peer_ended",
+        "peer_mss",
+        "rcv_adv",
+        "rcv_nxt",
+        "rtt",
+        "settings",
+        "snd_max",
+        "snd_nxt",
+        "snd_una",
+        "snd_up",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "state",
+        "urgent_until",
+        "wire",
+    )
 
     def __init__(self, ends: Endpoints, wire: Wire, owner: Owner, settings: TcpSettings, own_mss: int) -> None:
         self.ends = ends
@@ -162,7 +119,11 @@ class Connection:
         """Sequence number after the last urgent byte that the peer has announced and that was not read yet."""
         self.deaf = False
         """Nobody will read any more: data that comes is answered with a reset (RFC 9293, 3.6.1)."""
+        self.keep_alive = settings.keep_alive
+        """Idle time after which the peer is asked whether it is there; 0: never. ``set_keep_alive`` changes it."""
         self.on_urgent: Callable[[Connection], None] = _nobody
+        self.on_trouble: Callable[[Connection, str], None] = _unheard
+        """Told what may be wrong and does not end the connection: a soft ICMP error, R1 retransmissions (MUST-47)."""
         self.iss = self.irs = 0
         self.snd_una = self.snd_nxt = self.snd_max = 0
         self.snd_wnd = self.snd_wl1 = self.snd_wl2 = 0
@@ -170,7 +131,7 @@ class Connection:
         self.rcv_nxt = 0
         self.rcv_adv = 0
         """The right edge of the window as last told."""
-        self.mss = 536
+        self.mss = MSS_DEFAULT_V4
         self.peer_mss: int | None = None
         self.max_window = 0
         """The largest window the peer ever offered (sender's silly window avoidance)."""
@@ -180,15 +141,22 @@ class Connection:
         self._out = bytearray()
         self._passive = False
         self._fin_queued = False
+        self._fin_at: int | None = None
+        """The sequence number of the peer's FIN, once one came."""
         self._told_closed = False
         self._ack_now = False
         self._unacked = 0
+        self._full = 1
+        """The longest payload the peer has sent: two of these are acknowledged at once (SHLD-19)."""
         self._blocked = False
         self._timed: tuple[int, int] | None = None
+        self._last_sent = 0
         self._since: int | None = None
-        """When the oldest unacknowledged byte first went out without an answer since."""
+        """When the oldest unanswered byte, or probe, first went out without an answer since."""
         self._rexmit: int | None = None
         self._persist: int | None = None
+        self._probed: int | None = None
+        """SND.MAX of a window probe: what a probe carries does not count as sent, yet may be acknowledged."""
         self._ack_due: int | None = None
         self._wait: int | None = None
         self._alive: int | None = None
@@ -227,20 +195,33 @@ class Connection:
     @property
     def flight(self) -> int:
         """Sequence space under way."""
-        return seq_diff(self.snd_max, self.snd_una)
+        return self.snd_max - self.snd_una & _MASK
 
     @property
     def unsent(self) -> int:
         """Bytes that wait for window or line."""
         return max(0, len(self._out) - max(0, seq_diff(self.snd_nxt, self.snd_una)))
 
+    @property
+    def urgent_left(self) -> int:
+        """Bytes yet to read up to the end of the urgent data, those that have not come included (MUST-33)."""
+        if self.urgent_until is None:
+            return 0
+        return max(0, seq_diff(self.urgent_until, self.rcv_nxt) + len(self._in.ready))
+
     def send(self, data: bytes, now: int, *, urgent: bool = False) -> int:
         """Give bytes to send; gives how many were taken."""
-        count = min(len(data), self.send_room)
-        self._out += data[:count]
+        count = self.send_room
+        if count >= len(data):
+            self._out += data
+            count = len(data)
+        else:
+            self._out += data[:count]
         if urgent and count:
             self.snd_up = seq_add(self.snd_una, len(self._out))
-        if self.state not in (State.SYN_SENT, State.SYN_RECEIVED):
+        if self.state is not State.SYN_SENT and self.state is not State.SYN_RECEIVED:
+            if self.snd_max == self.snd_una and now - self._last_sent > self.rtt.rto:
+                self.congestion.restart()
             self._output(now)
         return count
 
@@ -249,16 +230,19 @@ class Connection:
         data = self._in.take(most)
         if self.urgent_until is not None and seq_diff(self.rcv_nxt, self.urgent_until) >= len(self._in.ready):
             self.urgent_until = None
-        if data and self.state in _RECEIVING and self._window_gain() >= min(self._in.capacity // 2, 2 * self.own_mss):
-            self._ack_now = True
-            self._output(now)
+        if not self._ack_now and data and self.state in _RECEIVING:
+            capacity = self._in.capacity
+            gain = min(capacity - len(self._in.ready), _WINDOW_MAX) - (self.rcv_adv - self.rcv_nxt & _MASK)
+            if gain >= min(capacity // 2, 2 * self.own_mss):
+                self._ack_now = True
+                self._output(now)
         return data
 
     def close(self, now: int, *, deaf: bool = False) -> None:
         """Send FIN after what was given to send. ``deaf``: nor will anything be read any more."""
         self.deaf = self.deaf or deaf
         if self.state is State.SYN_SENT:
-            self._over(Reason.FINISHED, now)
+            self._over(Reason.FINISHED)
             return
         if self.deaf and self.readable and self.state in _RECEIVING:
             self.abort(now)  # SHLD-3: data is lost, so the peer is to know
@@ -268,29 +252,42 @@ class Connection:
                 self._wait = now + self.settings.fin_wait_2
             return
         self._fin_queued = True
-        self.state = State.LAST_ACK if self.state is State.CLOSE_WAIT else self._after_close()
+        if self.state is State.CLOSE_WAIT:
+            self.state = State.LAST_ACK
+        elif self.state is State.ESTABLISHED:
+            self.state = State.FIN_WAIT_1
         self._output(now)
 
     def abort(self, now: int, reason: Reason = Reason.ABORTED) -> None:
         """Reset the connection: what was not delivered is lost."""
         if self.state in _SYNCHRONIZED:
-            self._emit(RST | ACK, self.snd_max, b"", now)
-        self._over(reason, now)
+            self._emit(RST | ACK, self.snd_nxt, b"", now)
+        self._over(reason)
 
-    def unreachable(self, hard: bool, syn_only: bool, now: int) -> None:
-        """An ICMP error about this connection: soft ones are borne (MUST-56); a hard one ends what is not open yet (SHLD-26, RFC 5461)."""
-        if hard and (not syn_only or self.state in (State.SYN_SENT, State.SYN_RECEIVED)):
-            self._over(Reason.UNREACHABLE, now)
+    def unreachable(self, hard: bool, reason: str, now: int) -> None:
+        """An ICMP error about this connection: only a hard one ends it, and only before it is open (MUST-56, RFC 5461); others are told."""
+        del now
+        if hard and self.state in (State.SYN_SENT, State.SYN_RECEIVED):
+            self._over(Reason.UNREACHABLE)
+        else:
+            self.on_trouble(self, reason)
 
     def too_big(self, now: int) -> None:
         """The path takes less than was sent: what is under way is cut anew and sent again (RFC 1191, 6.4)."""
-        limit = self.wire.segment_limit(self, now)
+        limit = max(1, self.wire.segment_limit(now))
         if limit < self.mss:
             self.mss = limit
             self.congestion.mss = limit
-            self.snd_nxt = self.snd_una
-            self._timed = None
-            self._output(now)
+            if self.state in _SYNCHRONIZED and self.state is not State.SYN_RECEIVED:
+                self.snd_nxt = self.snd_una
+                self._timed = None
+                self._output(now)
+
+    def set_keep_alive(self, interval: int, now: int) -> None:
+        """Ask an idle peer whether it is there, every ``interval`` ticks; 0: never (MUST-24, MUST-27)."""
+        self.keep_alive = interval
+        self._alive_probes = 0
+        self._alive = now + interval if interval and self.state in _SYNCHRONIZED else None
 
     def resume(self, now: int) -> None:
         """The link has room again."""
@@ -303,10 +300,15 @@ class Connection:
     @property
     def due(self) -> int | None:
         """When ``tick`` is wanted next; None: never."""
-        due: int | None = None
-        for each in (self._rexmit, self._persist, self._ack_due, self._wait, self._alive):
-            if each is not None and (due is None or each < due):
-                due = each
+        due = self._rexmit
+        if self._ack_due is not None and (due is None or self._ack_due < due):
+            due = self._ack_due
+        if self._persist is not None and (due is None or self._persist < due):
+            due = self._persist
+        if self._wait is not None and (due is None or self._wait < due):
+            due = self._wait
+        if self._alive is not None and (due is None or self._alive < due):
+            due = self._alive
         return due
 
     def tick(self, now: int) -> None:
@@ -316,9 +318,10 @@ class Connection:
             if self.state is State.FIN_WAIT_2:
                 self.abort(now)
             else:
-                self._over(Reason.FINISHED, now)
+                self._over(Reason.FINISHED)
             return
         if self._ack_due is not None and self._ack_due <= now:
+            self._ack_due = None
             self._ack_now = True
             self._output(now)
         if self._rexmit is not None and self._rexmit <= now:
@@ -326,60 +329,114 @@ class Connection:
         if self._persist is not None and self._persist <= now:
             self._probe(now)
         if self._alive is not None and self._alive <= now:
-            self._keep_alive(now)
+            self._ask_alive(now)
 
-    def _timeout(self, now: int) -> None:
+    def _given_up(self, now: int) -> bool:
+        """R1 and R2 (MUST-20): nothing has been answered for too long, or for long enough to say so."""
         patience = self.settings.r2_syn if self.state in (State.SYN_SENT, State.SYN_RECEIVED) else self.settings.r2
         if self._since is not None and now - self._since >= patience:
             self.abort(now, Reason.TIMED_OUT)
+            return True
+        if self._shifts == self.settings.r1:
+            self.wire.doubt()
+            self.on_trouble(self, f"no answer to {self._shifts} retransmissions")
+        return self.state is State.CLOSED
+
+    def _timeout(self, now: int) -> None:
+        if self._given_up(now):
             return
         self.counts.timeouts += 1
-        self.congestion.timed_out(self.flight, self._shifts == 0)
+        self.congestion.timed_out(self.flight, self._shifts == 0, self.snd_max)
         self._shifts += 1
         self.rtt.back_off()
         self._timed = None
         self._rexmit = now + self.rtt.rto
         if self.state is State.SYN_SENT:
-            self._send_syn(SYN, now)
+            self._send_syn(SYN, now, again=True)
             return
         if self.state is State.SYN_RECEIVED and self.snd_una == self.iss:
-            self._send_syn(SYN | ACK, now)
+            self._send_syn(SYN | ACK, now, again=True)
             return
         self.snd_nxt = self.snd_una
-        self._output(now)
+        if self.snd_wnd == 0 and self._out:  # the window shrank over what is under way: ask for it (MUST-34, MUST-35)
+            self._rexmit = None
+            self._probe(now)
+        else:
+            self._output(now)
 
     def _probe(self, now: int) -> None:
         """The window has been too small for what waits: try with one byte, or with what fits (3.8.6.1, 3.8.6.2.1)."""
+        if self._given_up(now):
+            return
+        if self._since is None:
+            self._since = now
         self.counts.probes += 1
         self._shifts += 1
-        self.rtt.back_off()
-        self._persist = now + self.rtt.rto
+        self._persist = now + min(self.rtt.rto << min(self._shifts, 16), self.settings.rto_ceiling)  # SHLD-30
         at = seq_diff(self.snd_nxt, self.snd_una)
-        length = max(1, min(self.snd_wnd, self.mss))
-        data = bytes(self._out[at : at + length])
+        fits = min(self.snd_wnd - at, self.mss)
+        data = self._out[at : at + max(1, fits)]
         if not data:
-            self._emit(ACK, seq_add(self.snd_una, -1), b"", now)
+            self._persist = self._since = None
             return
-        if self._emit(ACK | PSH, self.snd_nxt, data, now) and self.snd_wnd:
-            self._sent(len(data), now)
+        if self._emit(ACK | PSH, self.snd_nxt, data, now):
+            if fits > 0:
+                self._persist = None
+                self._sent(len(data), now)
+            else:
+                self._probed = seq_add(self.snd_nxt, 1)
 
-    def _keep_alive(self, now: int) -> None:
-        """SHLD-12: a segment with an old number and no data, which any peer answers."""
+    def _ask_alive(self, now: int) -> None:
+        """SHLD-12: a segment with an old number and no data, which any peer answers. Not while something is under way (MUST-26)."""
         if self._alive_probes >= self.settings.keep_alive_probes:
             self.abort(now, Reason.TIMED_OUT)
             return
+        if self.flight or self._persist is not None:
+            self._alive = now + self.keep_alive
+            return
         self._alive_probes += 1
-        self._alive = now + max(self.settings.keep_alive // 10, self.rtt.rto)
-        self._emit(ACK, seq_add(self.snd_nxt, -1), b"", now)
+        self._alive = now + max(self.keep_alive // 10, self.rtt.rto)
+        self._emit(ACK, seq_add(self.snd_una, -1), b"", now)
 
     # -- segments in ---------------------------------------------------------------------------------------------------
+
+    def predicted(self, ack: int, window: int, payload: bytes, now: int) -> bool:
+        """The usual case in ESTABLISHED: SEG.SEQ is RCV.NXT, flags are ACK and perhaps PSH, no options. Does exactly what ``arrived`` would.
+
+        False, and nothing is done, where something else is going on.
+        """
+        gained = ack - self.snd_una & _MASK
+        size = len(payload)
+        if (
+            gained > (self.snd_max - self.snd_una & _MASK)
+            or not (gained or size)
+            or size > (self.rcv_adv - self.rcv_nxt & _MASK)
+            or self._persist is not None
+            or self.keep_alive
+            or self.deaf
+            or (gained and self.congestion.recover is not None)
+        ):
+            return False
+        if gained:
+            self._new_ack(ack, gained, now)
+        self.snd_wnd = window
+        self.snd_wl1 = self.rcv_nxt
+        self.snd_wl2 = ack
+        if window > self.max_window:
+            self.max_window = window
+        if gained:
+            self.owner.room(self)
+            self._output(now)
+        if size and self.state in _RECEIVING:
+            self._in_sequence(payload, now)
+        return True
 
     def arrived(self, segment: Segment, now: int) -> None:
         """RFC 9293, 3.10.7.3 and 3.10.7.4."""
         if self.state is State.CLOSED:
             return
-        if self.settings.keep_alive and self.state is State.ESTABLISHED:
-            self._alive = now + self.settings.keep_alive
+        if self.keep_alive and self.state in _SYNCHRONIZED:
+            self._alive = now + self.keep_alive
             self._alive_probes = 0
         if self.state is State.SYN_SENT:
             self._in_syn_sent(segment, now)
@@ -395,7 +452,7 @@ class Connection:
             return
         if flags & RST:
             if acceptable:
-                self._over(Reason.REFUSED, now)
+                self._over(Reason.REFUSED)
             return
         if not flags & SYN:
             return
@@ -404,11 +461,14 @@ class Connection:
         except PacketError:
             self.abort(now)
             return
+        self.rcv_adv = seq_add(self.rcv_nxt, min(self._in.room, _WINDOW_MAX))  # as our SYN told
         if acceptable:
             self.snd_una = self.snd_nxt = self.snd_max = segment.ack
             self._established(segment, now)
-            self._ack_now = True
-            self._take_payload(segment, now)
+            if self.state in _SYNCHRONIZED:
+                self._ack_now = True
+                self._take_payload(segment, now)
+                self._output(now)
         else:  # both have opened at once (MUST-10)
             self.state = State.SYN_RECEIVED
             self._send_syn(SYN | ACK, now)
@@ -425,12 +485,7 @@ class Connection:
             return
         if flags & SYN:
             if self.state is State.SYN_RECEIVED and self._passive:
-                if segment.seq == self.irs:  # our answer was lost
-                    self._send_syn(SYN | ACK, now)
-                else:
-                    self._over(Reason.RESET, now)
-            elif self.state is State.SYN_RECEIVED and flags & ACK and segment.ack == self.snd_nxt:
-                self._acknowledged(segment, now)  # the other half of a simultaneous open
+                self._over(Reason.RESET)
             else:
                 self._challenge_ack(now)
             return
@@ -444,17 +499,24 @@ class Connection:
 
     def _unacceptable(self, segment: Segment, start: int, now: int) -> None:
         self.counts.duplicates_in += 1
+        flags = segment.flags
         if self.state is State.TIME_WAIT:
-            if segment.flags & FIN:
+            if flags & FIN:
                 self._wait = now + 2 * self.settings.msl
             self._emit(ACK, self.snd_max, b"", now)
             return
-        if self.state is State.SYN_RECEIVED and segment.flags & SYN and segment.seq == self.irs:
-            self._send_syn(SYN | ACK, now)
+        if self.state is State.SYN_RECEIVED and flags & SYN and segment.seq == self.irs:
+            if flags & ACK and not self._passive and segment.ack == self.snd_max:
+                self._acknowledged(segment, now)  # the other half of a simultaneous open
+                self._ack_now = True
+                self._output(now)
+            else:  # our answer was lost
+                self._send_syn(SYN | ACK, now, again=True)
             return
-        if start == 0 and segment.flags & ACK and not segment.flags & SYN:
-            self._acknowledged(segment, now)  # a closed window does not stop acknowledgements (MUST-66)
-            if segment.flags & URG:
+        if start == 0 and flags & ACK and not flags & SYN:
+            if not self._acknowledged(segment, now):  # a closed window does not stop acknowledgements (MUST-66)
+                return
+            if flags & URG:
                 self._urgent(segment)
         if self.state is not State.CLOSED:
             self._ack_now = True
@@ -464,7 +526,7 @@ class Connection:
         """RFC 5961, 3.2: only the exact number resets; one within the window is asked about."""
         if start == 0:
             refused = self.state is State.SYN_RECEIVED and not self._passive
-            self._over(Reason.REFUSED if refused else Reason.RESET, now)
+            self._over(Reason.REFUSED if refused else Reason.RESET)
         elif 0 < start < window:
             self._challenge_ack(now)
 
@@ -477,32 +539,36 @@ class Connection:
                 return False
             self.snd_una = ack
             self._established(segment, now)
+            if self.state not in _SYNCHRONIZED:
+                return False
         if seq_diff(ack, self.snd_max) > 0:
-            self._challenge_ack(now)
-            return False
+            if ack != self._probed:
+                self._challenge_ack(now)
+                return False
+            self.snd_nxt = self.snd_max = ack  # the window had opened, and took the probe's byte
         gained = seq_diff(ack, self.snd_una)
         if gained < 0:
-            if gained < -_WINDOW_MAX:  # RFC 5961, 5
+            if gained < -max(self.max_window, _WINDOW_MAX):  # RFC 5961, 5
                 self._challenge_ack(now)
                 return False
             self.counts.duplicates_in += 1
             return True
         if gained:
             self._new_ack(ack, gained, now)
-            if self.state in (State.CLOSED, State.TIME_WAIT):
+            if self.state is State.CLOSED or self.state is State.TIME_WAIT:
                 return self.state is State.TIME_WAIT
         elif self.flight and not segment.payload and segment.window == self.snd_wnd and not segment.flags & FIN:
             self._duplicate_ack(now)
-        self._update_window(segment, now)
+        self._update_window(segment)
         if gained:
             self.owner.room(self)
         self._output(now)
         return self.state is not State.CLOSED
 
     def _new_ack(self, ack: int, gained: int, now: int) -> None:
-        flight = self.flight
+        flight = self.snd_max - self.snd_una & _MASK
         fin_acked = self._fin_queued and gained > len(self._out)
-        del self._out[: min(gained, len(self._out))]
+        del self._out[:gained]
         self.snd_una = ack
         if seq_diff(self.snd_nxt, ack) < 0:
             self.snd_nxt = ack
@@ -511,9 +577,9 @@ class Connection:
         if self._timed is not None and seq_diff(ack, self._timed[0]) > 0:
             self.rtt.sample(now - self._timed[1])
             self._timed = None
+        under_way = flight > gained
         partial = self.congestion.acknowledged(gained, ack, flight - gained)
         self._shifts = 0
-        under_way = self.flight > 0
         self._rexmit = now + self.rtt.rto if under_way else None
         self._since = now if under_way else None
         if partial and under_way:
@@ -528,8 +594,9 @@ class Connection:
                 self._wait = now + self.settings.fin_wait_2
         elif self.state is State.CLOSING:
             self._time_wait(now)
+            self._tell_closed(Reason.FINISHED)
         elif self.state is State.LAST_ACK:
-            self._over(Reason.FINISHED, now)
+            self._over(Reason.FINISHED)
 
     def _duplicate_ack(self, now: int) -> None:
         if self.congestion.duplicate(self.flight, self.snd_max):
@@ -537,7 +604,7 @@ class Connection:
             self._timed = None
             self._send_again(now)
 
-    def _update_window(self, segment: Segment, now: int) -> None:
+    def _update_window(self, segment: Segment) -> None:
         newer = seq_diff(segment.seq, self.snd_wl1)
         if newer < 0 or (newer == 0 and seq_diff(segment.ack, self.snd_wl2) < 0):
             return
@@ -545,11 +612,11 @@ class Connection:
         self.snd_wnd = segment.window
         self.snd_wl1, self.snd_wl2 = segment.seq, segment.ack
         self.max_window = max(self.max_window, segment.window)
-        if self._persist is not None and opened:
-            self._persist = None
-            self._shifts = 0
         if self._persist is not None:
-            self._since = now  # whoever answers probes is there: a closed window is no reason to give up (MUST-37)
+            self._since = None  # whoever answers probes is there: a closed window is no reason to give up (MUST-37)
+            if opened:
+                self._persist = None
+                self._shifts = 0
 
     def _urgent(self, segment: Segment) -> None:
         pointer = seq_add(segment.seq, segment.urgent)
@@ -565,7 +632,7 @@ class Connection:
         if not data and not fin:
             return
         if self.state not in _RECEIVING:
-            if self.state in (State.CLOSE_WAIT, State.CLOSING, State.LAST_ACK, State.TIME_WAIT):
+            if self.state is not State.CLOSED:
                 self._ack_now = True
                 self._output(now)
             return
@@ -578,32 +645,42 @@ class Connection:
         window = max(0, seq_diff(self.rcv_adv, self.rcv_nxt))
         if start + len(data) > window:
             data, fin = data[: max(0, window - start)], False
+        if fin:
+            self._fin_at = seq_add(self.rcv_nxt, start + len(data))
         if start:
             if data:
                 self._in.keep(self.rcv_nxt, seq, data)
-            self._ack_now = True  # a gap: say so at once (SHLD, RFC 5681, 4.2)
+            self._ack_now = True  # a gap: say so at once (RFC 5681, 4.2)
             self._output(now)
-            return
-        self._in_sequence(data, fin, now)
+        else:
+            self._in_sequence(data, now)
 
-    def _in_sequence(self, data: bytes, fin: bool, now: int) -> None:
-        filled = 0
-        if data:
+    def _in_sequence(self, data: bytes, now: int) -> None:
+        size = len(data)
+        fin = False
+        if size:
             self._in.ready += data
-            self.rcv_nxt = seq_add(self.rcv_nxt, len(data))
-            filled = self._in.join(self.rcv_nxt)
-            self.rcv_nxt = seq_add(self.rcv_nxt, filled)
-            self._unacked += len(data) + filled
-        if filled or fin or self._in.beyond or self._unacked >= 2 * self.mss:
-            self._ack_now = True
-        elif data and self._ack_due is None:
-            self._ack_due = now + self.settings.delayed_ack
-        if fin and not filled:
-            self.rcv_nxt = seq_add(self.rcv_nxt, 1)
-            self.peer_ended = True
+            self.rcv_nxt = self.rcv_nxt + size & _MASK
+            if size > self._full:
+                self._full = size
+            self._unacked += size
+            if self._in.gaps:
+                self.rcv_nxt = seq_add(self.rcv_nxt, self._in.join(self.rcv_nxt))
+                self._ack_now = True
+            elif self._unacked >= 2 * self._full:
+                self._ack_now = True
+            elif self._ack_due is None:
+                self._ack_due = now + self.settings.delayed_ack
+        if self._fin_at is not None and seq_diff(self.rcv_nxt, self._fin_at) >= 0 and not self.peer_ended:
+            fin = self._ack_now = self.peer_ended = True
+            self.rcv_nxt = seq_add(self._fin_at, 1)
+            if seq_diff(self.rcv_nxt, self.rcv_adv) > 0:  # the FIN lay right behind the window
+                self.rcv_adv = self.rcv_nxt
             self._fin_received(now)
-        if data or fin:
+        if size or fin:
             self.owner.received(self)
+        if self.state is State.TIME_WAIT:
+            self._tell_closed(Reason.FINISHED)
         if self.state is not State.CLOSED:
             self._output(now)
 
@@ -619,42 +696,52 @@ class Connection:
 
     def _output(self, now: int) -> None:
         """Send what window, congestion and Nagle allow; an acknowledgement that is due goes with it or alone."""
-        if self._blocked or self.state in (State.CLOSED, State.SYN_SENT):
+        if self._blocked or self.state is State.CLOSED or self.state is State.SYN_SENT:
             return
         if self.state is State.SYN_RECEIVED and self.snd_una == self.iss:
             return
-        while self._send_next(now):
-            pass
-        if (
-            self._ack_now and not self._blocked
-        ):  # after a timeout SND.NXT may be behind what the peer expects: SND.MAX never is
+        if self._out or self._fin_queued:
+            while self._send_next(now):
+                pass
+        if self._ack_now and not self._blocked:
+            # after a timeout SND.NXT may be behind what the peer expects: SND.MAX never is
             self._emit(ACK, self.snd_max, b"", now)
 
     def _send_next(self, now: int) -> bool:
         """One segment with data or FIN, if one may go. False where none did."""
-        at = seq_diff(self.snd_nxt, self.snd_una)
+        at = self.snd_nxt - self.snd_una & _MASK
         waiting = len(self._out) - at
         if waiting < 0 or (waiting == 0 and not self._fin_queued):
             return False
-        allowed = min(self.snd_wnd, self.congestion.cwnd) - at
-        length = min(waiting, max(0, allowed), self.mss)
-        fin = self._fin_queued and length == waiting and seq_diff(self.snd_nxt, self.snd_una) + length == len(self._out)
-        if not self._worth_sending(length, waiting, fin, at):
+        cwnd = self.congestion.cwnd
+        length = (self.snd_wnd if self.snd_wnd < cwnd else cwnd) - at
+        if length > self.mss:
+            length = self.mss
+        if length > waiting:
+            length = waiting
+        elif length < 0:
+            length = 0
+        fin = self._fin_queued and length == waiting
+        if length != self.mss and not self._worth_sending(length, waiting, fin, at):
             if waiting and self._rexmit is None and self._persist is None:
-                self._persist = now + self.rtt.rto
+                self._persist = now + self.rtt.rto  # SHLD-29
             return False
         self._persist = None
-        flags = ACK | (PSH if length and length == waiting else 0) | (FIN if fin else 0)
-        if not self._emit(flags, self.snd_nxt, bytes(self._out[at : at + length]), now):
+        flags = ACK
+        if fin:
+            flags |= FIN
+        if length and length == waiting:
+            flags |= PSH
+        if not self._emit(flags, self.snd_nxt, self._out[at : at + length], now):
             return False
         self._sent(length + fin, now)
         return not fin
 
     def _worth_sending(self, length: int, waiting: int, fin: bool, at: int) -> bool:
-        """Nagle and the sender's silly window avoidance (MUST-38; 3.8.6.2.1, 3.7.4)."""
+        """Nagle and the sender's silly window avoidance (MUST-38; 3.8.6.2.1, 3.7.4) for what is no full segment."""
         if not length:
             return fin and not waiting
-        if length == self.mss or seq_diff(self.snd_nxt, self.snd_max) < 0:
+        if seq_diff(self.snd_nxt, self.snd_max) < 0:
             return True
         if length == waiting and (at == 0 or not self.settings.nagle or self._fin_queued):
             return True
@@ -662,37 +749,35 @@ class Connection:
 
     def _send_again(self, now: int) -> None:
         """The first unacknowledged segment alone."""
-        length = min(len(self._out), self.mss)
+        length = min(len(self._out), self.mss, max(1, self.snd_wnd))
         fin = self._fin_queued and length == len(self._out)
         self.counts.retransmissions += 1
         flags = ACK | (FIN if fin else 0) | (PSH if length else 0)
-        self._emit(flags, self.snd_una, bytes(self._out[:length]), now)
+        self._emit(flags, self.snd_una, self._out[:length], now)
 
     def _sent(self, length: int, now: int) -> None:
         begin = self.snd_nxt
-        self.snd_nxt = seq_add(begin, length)
-        if seq_diff(self.snd_nxt, self.snd_max) > 0:
-            if seq_diff(begin, self.snd_max) < 0:
-                self.counts.retransmissions += 1
-            elif self._timed is None:
+        self.snd_nxt = end = begin + length & _MASK
+        self._last_sent = now
+        if begin == self.snd_max:
+            if self._timed is None:
                 self._timed = (begin, now)
-            self.snd_max = self.snd_nxt
+            self.snd_max = end
         else:
             self.counts.retransmissions += 1
+            if seq_diff(end, self.snd_max) > 0:
+                self.snd_max = end
         if self._rexmit is None:
             self._rexmit = now + self.rtt.rto
         if self._since is None:
             self._since = now
 
-    def _send_syn(self, flags: int, now: int) -> None:
+    def _send_syn(self, flags: int, now: int, *, again: bool = False) -> None:
         """SYN, or SYN and ACK; the only segment with an MSS option (MUST-65)."""
-        again = self.snd_max != self.iss
+        self._timed = None if again or self.snd_max != self.iss else (self.iss, now)
         self.snd_nxt = self.snd_max = seq_add(self.iss, 1)
         if again:
             self.counts.retransmissions += 1
-            self._timed = None
-        else:
-            self._timed = (self.iss, now)
         if self._since is None:
             self._since = now
         if self._rexmit is None or self._rexmit <= now:
@@ -701,41 +786,49 @@ class Connection:
 
     def _challenge_ack(self, now: int) -> None:
         second, count = self._challenge
-        this = now // (self.settings.granularity * 1000)
+        this = now // max(1, self.settings.granularity * 1000)
         count = count + 1 if second == this else 1
         self._challenge = (this, count)
         if count <= _CHALLENGES:
             self.counts.challenges += 1
             self._emit(ACK, self.snd_max, b"", now)
 
-    def _emit(self, flags: int, seq: int, payload: bytes, now: int, options: bytes = b"") -> bool:
-        ends = self.ends
-        window = self._window() if self.state is not State.SYN_SENT else min(self._in.room, _WINDOW_MAX)
+    def _emit(self, flags: int, seq: int, payload: bytes | bytearray, now: int, options: bytes = b"") -> bool:
+        window = self._window()
         ack = self.rcv_nxt if flags & ACK else 0
-        urgent = 0
-        if self.snd_up is not None and flags & ACK and 0 < (ahead := seq_diff(self.snd_up, seq)) <= 0xFFFF:
-            flags |= URG
-            urgent = ahead
-        segment = Segment(ends.local_port, ends.remote_port, seq, ack, flags, window, payload, urgent, options)
-        if not self.wire.emit(segment, self, now):
+        if options or self.snd_up is not None:
+            sent = self.wire.emit(self._special(flags, seq, ack, window, bytes(payload), options), now)
+        else:
+            sent = self.wire.carry(flags, seq, ack, window, payload, now)
+        if not sent:
             self._blocked = True
             return False
         if flags & ACK:
             self._ack_now = False
             self._ack_due = None
             self._unacked = 0
-            self.rcv_adv = seq_add(self.rcv_nxt, window)
+            self.rcv_adv = ack + window & _MASK
         return True
+
+    def _special(self, flags: int, seq: int, ack: int, window: int, payload: bytes, options: bytes) -> Segment:
+        """A segment with options, or one before the end of urgent data (MUST-31: however long that is)."""
+        urgent = 0
+        if self.snd_up is not None and flags & ACK and (ahead := seq_diff(self.snd_up, seq)) > 0:
+            flags |= URG
+            urgent = min(ahead, 0xFFFF)
+        return Segment(self.ends.local_port, self.ends.remote_port, seq, ack, flags, window, payload, urgent, options)
 
     def _window(self) -> int:
         """What to offer: the right edge never moves back, and forward only by a worthwhile step (3.8.6.2.2)."""
-        told = max(0, seq_diff(self.rcv_adv, self.rcv_nxt))
-        if self._window_gain() >= min(self._in.capacity // 2, self.own_mss):
-            told = self._in.room
-        return min(told, _WINDOW_MAX)
-
-    def _window_gain(self) -> int:
-        return min(self._in.room, _WINDOW_MAX) - max(0, seq_diff(self.rcv_adv, self.rcv_nxt))
+        capacity = self._in.capacity
+        room = capacity - len(self._in.ready)
+        if room > _WINDOW_MAX:
+            room = _WINDOW_MAX
+        if self.state is State.SYN_SENT:
+            return room
+        told = self.rcv_adv - self.rcv_nxt & _MASK
+        gain = room - told
+        return room if gain >= capacity // 2 or gain >= self.own_mss else told
 
     # -- states --------------------------------------------------------------------------------------------------------
 
@@ -751,8 +844,8 @@ class Connection:
         self.snd_wl1 = segment.seq
 
     def _established(self, segment: Segment, now: int) -> None:
-        default = 536 if len(self.ends.local) == 4 else 1220
-        limit = self.wire.segment_limit(self, now)
+        default = MSS_DEFAULT_V4 if len(self.ends.local) == 4 else MSS_DEFAULT_V6
+        limit = self.wire.segment_limit(now)
         self.mss = max(1, min(self.peer_mss if self.peer_mss else default, limit))
         self.congestion.begin(self.mss)
         if self._shifts:
@@ -769,22 +862,19 @@ class Connection:
         self.max_window = max(self.max_window, segment.window)
         if seq_diff(self.snd_nxt, self.snd_una) < 0:
             self.snd_nxt = self.snd_una
+        self._last_sent = now
+        self._full = max(1, min(self.mss, self.own_mss))
         self.state = State.FIN_WAIT_1 if self._fin_queued else State.ESTABLISHED
-        if self.settings.keep_alive:
-            self._alive = now + self.settings.keep_alive
+        if self.keep_alive:
+            self._alive = now + self.keep_alive
         self.owner.opened(self)
-
-    def _after_close(self) -> State:
-        return State.SYN_RECEIVED if self.state is State.SYN_RECEIVED else State.FIN_WAIT_1
 
     def _time_wait(self, now: int) -> None:
         self.state = State.TIME_WAIT
         self._rexmit = self._persist = self._alive = None
         self._wait = now + 2 * self.settings.msl
-        self._tell_closed(Reason.FINISHED)
 
-    def _over(self, reason: Reason, now: int) -> None:
-        del now
+    def _over(self, reason: Reason) -> None:
         self.state = State.CLOSED
         self._rexmit = self._persist = self._ack_due = self._wait = self._alive = None
         self._out.clear()
@@ -794,9 +884,6 @@ class Connection:
         if not self._told_closed:
             self._told_closed = True
             self.owner.closed(self, reason)
-
-
-_SYNCHRONIZED: Final = frozenset(State) - {State.CLOSED, State.SYN_SENT, State.TIME_WAIT}
 
 
 def _acceptable(start: int, length: int, window: int) -> bool:
@@ -809,4 +896,8 @@ def _acceptable(start: int, length: int, window: int) -> bool:
 
 
 def _nobody(_connection: Connection) -> None:
+    pass
+
+
+def _unheard(_connection: Connection, _trouble: str) -> None:
     pass

@@ -22,14 +22,23 @@ class ReceiveBuffer:
         return self.capacity - len(self.ready)
 
     @property
+    def gaps(self) -> bool:
+        """Whether anything is kept beyond a gap."""
+        return bool(self._beyond)
+
+    @property
     def beyond(self) -> int:
         """Bytes kept beyond gaps."""
         return sum(len(data) for _, data in self._beyond)
 
     def take(self, most: int) -> bytes:
         """For the application."""
-        data = bytes(self.ready[:most])
-        del self.ready[:most]
+        if most >= len(self.ready):
+            data = bytes(self.ready)
+            self.ready.clear()
+        else:
+            data = bytes(self.ready[:most])
+            del self.ready[:most]
         return data
 
     def keep(self, expected: int, seq: int, data: bytes) -> None:

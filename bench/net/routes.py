@@ -58,6 +58,8 @@ class RouteTable:
         self._by_length: dict[tuple[int, int], dict[bytes, list[Route]]] = {}
         self._lengths: dict[int, tuple[int, ...]] = {4: (), 16: ()}
         self._cache: dict[bytes, Route | None] = {}
+        self.changes = 0
+        """Counts changes: what was looked up before one may not hold after it."""
 
     def __iter__(self) -> Iterator[Route]:
         for size, lengths in self._lengths.items():
@@ -115,7 +117,12 @@ class RouteTable:
                 return routes[0]
         return None
 
+    def touch(self) -> None:
+        """Something else than a route has changed on which flows rely: an address, an interface."""
+        self.changes += 1
+
     def _changed(self) -> None:
+        self.touch()
         self._cache.clear()
         for (size, length), known in list(self._by_length.items()):
             for address in [address for address, routes in known.items() if not routes]:

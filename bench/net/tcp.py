@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.net import ipv4, ipv6
-from bench.net.connection import Connection, Endpoints, Owner, Reason, State, TcpSettings
+from bench.net.connection import KEEP_ALIVE_SECONDS, Connection, Endpoints, Owner, Reason, State, TcpSettings
 from bench.net.errors import PacketError
-from bench.net.node import HOP_LIMIT, Arrived, ErrorReport, Node, Sent
+from bench.net.flow import Flow, segment_room
+from bench.net.node import Arrived, ErrorReport, Node
 from bench.net.protocols import Proto, is_loopback, is_multicast, is_one_host
-from bench.net.segment import ACK, HEADER, RST, SYN, Segment, build_segment, parse_segment, seq_add, seq_diff
+from bench.net.segment import ACK, RST, SYN, Segment, build_segment, parse_segment, seq_add, seq_diff
 
 FIRST_DYNAMIC_PORT: Final = 49_152
 LAST_PORT: Final = 65_535
@@ -53,10 +53,13 @@ class Tcp:
         self.resets_sent = 0
         self.on_due: Callable[[], None] = _nothing
         """Told when ``due`` may have become earlier."""
+        self.inside: Connection | None = None
+        """Whose segment is being worked on: it is settled when that is done, not at every call of its owner."""
         self._secret = secret
         self._due: int | None = None
         self._next_port = FIRST_DYNAMIC_PORT
         self._blocked: dict[Connection, None] = {}
+        self._flows: dict[Endpoints, Flow] = {}
         node.handlers[Proto.TCP] = self.arrived
         node.error_handlers[Proto.TCP] = self.told
 
@@ -86,7 +89,7 @@ class Tcp:
         self.listeners.remove(listener)
         for connection in list(listener.half_open):
             connection.abort(now)
-            self._settle(connection)
+            self.settle(connection)
 
     def connect(
         self,
@@ -95,14 +98,17 @@ class Tcp:
         owner: Owner,
         now: int,
         *,
+        local: bytes = b"",
         local_port: int = 0,
         settings: TcpSettings | None = None,
     ) -> Connection:
-        """Open a connection. Raises TcpError where no address, port or memory is left for it."""
+        """Open a connection, from ``local`` if that is given (MUST-43). Raises TcpError where no address, port or memory is left for it."""
         if is_multicast(remote) or not (is_one_host(remote) or is_loopback(remote)):
             raise TcpError("TCP speaks to one host (MUST-46, MUST-57)")
-        local = self.node.source_for(remote)
-        if local is None:
+        if local and (local not in self.node.own or len(local) != len(remote)):
+            raise TcpError("not an address of this node")
+        local = local or self.node.source_for(remote) or b""
+        if not local:
             raise TcpError("no way to the destination")
         if len(self.connections) >= self.limit:
             raise TcpError(f"{self.limit} connections, and no memory for more")
@@ -111,32 +117,39 @@ class Tcp:
         ends = Endpoints(local, local_port, remote, port)
         if ends in self.connections:
             raise TcpError("this connection is in use")
-        connection = self._make(ends, owner, settings or self.settings, now)
+        connection = self._make(ends, owner, settings or self.settings)
         connection.open(self._iss(ends, now), now)
-        self._settle(connection)
+        self.settle(connection)
         return connection
 
-    def send(self, connection: Connection, data: bytes, now: int) -> int:
+    def send(self, connection: Connection, data: bytes, now: int, *, urgent: bool = False) -> int:
         """Give bytes to send; gives how many were taken."""
-        count = connection.send(data, now)
-        self._settle(connection)
+        count = connection.send(data, now, urgent=urgent)
+        if connection is not self.inside:
+            self.settle(connection)
         return count
 
     def read(self, connection: Connection, most: int, now: int) -> bytes:
         """Take received bytes."""
         data = connection.read(most, now)
-        self._settle(connection)
+        if connection is not self.inside:
+            self.settle(connection)
         return data
 
     def close(self, connection: Connection, now: int, *, deaf: bool = False) -> None:
         """Send FIN after what was given to send."""
         connection.close(now, deaf=deaf)
-        self._settle(connection)
+        self.settle(connection)
 
     def abort(self, connection: Connection, now: int) -> None:
         """Reset a connection."""
         connection.abort(now)
-        self._settle(connection)
+        self.settle(connection)
+
+    def keep_alive(self, connection: Connection, now: int, *, on: bool = True, interval: int = 0) -> None:
+        """Ask an idle peer whether it is there, every ``interval`` ticks (0: two hours); off unless this is called (MUST-24, 25, 28)."""
+        connection.set_keep_alive((interval or KEEP_ALIVE_SECONDS * self.node.hz) if on else 0, now)
+        self.settle(connection)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -152,14 +165,14 @@ class Tcp:
             due = connection.due
             if due is not None and due <= now:
                 connection.tick(now)
-            self._settle(connection)
+            self.settle(connection)
 
     def resume(self, now: int) -> None:
         """A link has room again: whoever was refused goes on."""
         waiting, self._blocked = self._blocked, {}
         for connection in waiting:
             connection.resume(now)
-            self._settle(connection)
+            self.settle(connection)
 
     # -- segments ------------------------------------------------------------------------------------------------------
 
@@ -176,7 +189,9 @@ class Tcp:
         connection = self.connections.get(ends)
         if connection is not None and not self._reborn(connection, segment):
             connection.arrived(segment, now)
-            self._settle(connection)
+            if connection.state is State.ESTABLISHED:
+                self._flows[ends].known(packet.interface)
+            self.settle(connection)
         elif not self._listened(ends, segment, now):
             self._refuse(ends, segment, now)
         return True
@@ -196,8 +211,8 @@ class Tcp:
         if report.too_big:
             connection.too_big(now)
         else:
-            connection.unreachable(report.hard, True, now)
-        self._settle(connection)
+            connection.unreachable(report.hard, report.reason, now)
+        self.settle(connection)
 
     def _reborn(self, connection: Connection, segment: Segment) -> bool:
         """A SYN beyond what the old incarnation has seen ends TIME-WAIT (MAY-2; RFC 6191 without timestamps)."""
@@ -205,7 +220,7 @@ class Tcp:
             return False
         if seq_diff(segment.seq, connection.rcv_nxt) <= 0:
             return False
-        del self.connections[connection.ends]
+        self._forget(connection)
         return True
 
     def _listened(self, ends: Endpoints, segment: Segment, now: int) -> bool:
@@ -222,16 +237,16 @@ class Tcp:
             return True  # silence: the SYN comes again
         if listener.refuses():
             return False
-        connection = self._make(ends, _Nobody(), listener.settings, now)
+        connection = self._make(ends, _Nobody(), listener.settings)
         connection.owner = _Handshake(listener, connection)
         try:
             connection.accept(self._iss(ends, now), segment, now)
         except PacketError:
             self.malformed += 1
-            del self.connections[ends]
+            self._forget(connection)
             return True
         listener.half_open.add(connection)
-        self._settle(connection)
+        self.settle(connection)
         return True
 
     def _refuse(self, ends: Endpoints, segment: Segment, now: int) -> None:
@@ -247,41 +262,34 @@ class Tcp:
         data = build_segment(ends.local, ends.remote, reset)
         self.node.send(ends.local, ends.remote, Proto.TCP, data, now, dont_fragment=True)
 
-    # -- a Wire --------------------------------------------------------------------------------------------------------
+    # -- for flows -----------------------------------------------------------------------------------------------------
 
-    def emit(self, segment: Segment, connection: Connection, now: int) -> bool:
-        ends = connection.ends
-        data = build_segment(ends.local, ends.remote, segment)
-        sent = self.node.send(ends.local, ends.remote, Proto.TCP, data, now, hop_limit=HOP_LIMIT, dont_fragment=True)
-        if sent is Sent.BUSY:
-            self._blocked[connection] = None
-            return False
-        return True  # what has no way or is too long is as good as lost: the timer, or ``too_big``, sees to it
+    def block(self, connection: Connection) -> None:
+        """The link took nothing from this connection: ``resume`` comes back to it."""
+        self._blocked[connection] = None
 
-    def segment_limit(self, connection: Connection, now: int) -> int:
-        return self._room(connection.ends, self.node.path_mtu(connection.ends.remote, now))
-
-    @staticmethod
-    def _room(ends: Endpoints, mtu: int) -> int:
-        return mtu - HEADER - (ipv4.HEADER if len(ends.local) == 4 else ipv6.HEADER)
-
-    def _make(self, ends: Endpoints, owner: Owner, settings: TcpSettings, now: int) -> Connection:
-        own_mss = min(self._room(ends, self.node.link_mtu(ends.remote)), 0xFFFF)
-        del now
-        connection = self.connections[ends] = Connection(ends, self, owner, settings, own_mss)
+    def _make(self, ends: Endpoints, owner: Owner, settings: TcpSettings) -> Connection:
+        own_mss = min(segment_room(ends, self.node.link_mtu(ends.remote)), 0xFFFF)
+        flow = self._flows[ends] = Flow(self, ends, settings)
+        connection = self.connections[ends] = flow.connection = Connection(ends, flow, owner, settings, own_mss)
         return connection
 
-    def _settle(self, connection: Connection) -> None:
+    def settle(self, connection: Connection) -> None:
         """After every event of a connection: forget it where it is over, keep the earliest deadline."""
         if connection.state is State.CLOSED:
-            if self.connections.get(connection.ends) is connection:
-                del self.connections[connection.ends]
-            self._blocked.pop(connection, None)
+            self._forget(connection)
             return
         due = connection.due
         if due is not None and (self._due is None or due < self._due):
             self._due = due
             self.on_due()
+
+    def _forget(self, connection: Connection) -> None:
+        ends = connection.ends
+        if self.connections.get(ends) is connection:
+            del self.connections[ends]
+            self.node.flows.pop(self._flows.pop(ends).key, None)
+        self._blocked.pop(connection, None)
 
     def _free_port(self, free: Callable[[int], bool]) -> int:
         for _ in range(LAST_PORT - FIRST_DYNAMIC_PORT + 1):
