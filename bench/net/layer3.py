@@ -81,6 +81,8 @@ class ErrorReport:
     protocol: int
     quoted: bytes
     """The beginning of the payload that it is about."""
+    by: bytes = b""
+    """The node that told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,7 +270,16 @@ class Node:
         self.events[Event.OUT] += 1
         return Sent.YES
 
-    def ping(self, destination: bytes, identifier: int, sequence: int, payload: bytes, now: int) -> Sent:
+    def ping(
+        self,
+        destination: bytes,
+        identifier: int,
+        sequence: int,
+        payload: bytes,
+        now: int,
+        *,
+        hop_limit: int = HOP_LIMIT,
+    ) -> Sent:
         """Send an echo request; replies come to ``on_echo_reply``."""
         source = self.source_for(destination)
         if source is None:
@@ -278,9 +287,9 @@ class Node:
         rest = identifier << 16 | sequence
         if len(destination) == 4:
             body = Icmp(Icmp4.ECHO, 0, rest, payload).encode4()
-            return self.send(source, destination, Proto.ICMP, body, now)
+            return self.send(source, destination, Proto.ICMP, body, now, hop_limit=hop_limit)
         body = Icmp(Icmp6.ECHO, 0, rest, payload).encode6(source, destination)
-        return self.send(source, destination, Proto.ICMPV6, body, now)
+        return self.send(source, destination, Proto.ICMPV6, body, now, hop_limit=hop_limit)
 
     def _run_loop(self, now: int) -> None:
         self._looping = True
@@ -302,6 +311,7 @@ class Node:
         protocol: int,
         quoted: bytes,
         now: int,
+        by: bytes = b"",
     ) -> None:
         """Tell the layer above of an error about something it sent."""
         handler = self.error_handlers.get(protocol)
@@ -309,7 +319,7 @@ class Node:
             self.events[Event.IGNORED] += 1
             return
         reason = f"ICMP type {message.kind} code {message.code}"
-        handler(ErrorReport(reason, hard, too_big, source, destination, protocol, quoted), now)
+        handler(ErrorReport(reason, hard, too_big, source, destination, protocol, quoted, by), now)
 
     def learn(self, destination: bytes, mtu: int, now: int) -> None:
         """A smaller path MTU was told; a larger one is not believed. Bounded: the oldest goes."""

@@ -99,13 +99,13 @@ class Ip4:
         elif message.kind == Icmp4.ECHO_REPLY:
             self.node.on_echo_reply(arrived.source, message, now)
         elif message.kind in (Icmp4.UNREACHABLE, Icmp4.TIME_EXCEEDED, Icmp4.PARAMETER_PROBLEM):
-            self._told(message, now)
+            self._told(message, arrived.source, now)
         else:
             self.node.events[Event.IGNORED] += (
                 1  # unknown types are discarded silently (RFC 1122, 3.2.2); a link between two has no redirects
             )
 
-    def _told(self, message: Icmp, now: int) -> None:
+    def _told(self, message: Icmp, by: bytes, now: int) -> None:
         try:
             about = _quoted4(message.payload)
         except PacketError:
@@ -119,7 +119,9 @@ class Ip4:
                 told = message.rest & 0xFFFF
                 too_big = max(ipv4.MTU_MIN, told if told else _plateau(about.length))
                 self.node.learn(about.destination, too_big, now)
-        self.node.report(message, hard, too_big, about.source, about.destination, about.protocol, about.payload, now)
+        self.node.report(
+            message, hard, too_big, about.source, about.destination, about.protocol, about.payload, now, by
+        )
 
     def error(self, data: bytes, error: Icmp, now: int) -> None:
         packet = _quoted4(data)

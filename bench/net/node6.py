@@ -164,11 +164,11 @@ class Ip6:
         elif message.kind == Icmp6.ECHO_REPLY:
             self.node.on_echo_reply(arrived.source, message, now)
         elif message.kind < 128:
-            self._told(message, now)
+            self._told(message, arrived.source, now)
         else:
             self.node.events[Event.IGNORED] += 1
 
-    def _told(self, message: Icmp, now: int) -> None:
+    def _told(self, message: Icmp, by: bytes, now: int) -> None:
         try:
             about = parse_ipv6(message.payload.ljust(ipv6.HEADER, b"\x00") + bytes(65_535))
             found = ipv6.walk(about)
@@ -184,7 +184,7 @@ class Ip6:
             (Icmp6.PARAMETER_PROBLEM, Problem6.NEXT_HEADER),
         )
         quoted = message.payload[found.offset :]
-        self.node.report(message, hard, too_big, about.source, about.destination, found.protocol, quoted, now)
+        self.node.report(message, hard, too_big, about.source, about.destination, found.protocol, quoted, now, by)
 
     def error(self, data: bytes, error: Icmp, now: int) -> None:
         packet = parse_ipv6(data)
