@@ -1,6 +1,7 @@
 """Two nodes with TCP over one link, in memory and in virtual time; what is lost, doubled or late is the test's choice."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from bench.net.connection import Connection, Reason, TcpSettings
 from bench.net.node import Node
@@ -15,10 +16,16 @@ Fate = Callable[[int, bytes], list[int]]
 """Of the n-th packet: the delays in ticks of its copies; none is a loss."""
 
 
+class Clock(Protocol):
+    """Whatever keeps the time of a test."""
+
+    now: int
+
+
 class User:
     """One end as a program sees it: sends ``todo``, keeps what comes."""
 
-    def __init__(self, tcp: Tcp, pair: "Pair") -> None:
+    def __init__(self, tcp: Tcp, pair: Clock) -> None:
         self.tcp = tcp
         self.pair = pair
         self.connection: Connection | None = None
@@ -49,8 +56,7 @@ class User:
     def received(self, connection: Connection) -> None:
         if self.reads:
             self.got += self.tcp.read(connection, 1 << 30, self.pair.now)
-        if connection.peer_ended and self.answers_end and not connection.readable:
-            self.tcp.close(connection, self.pair.now)
+        self._end(connection)
 
     def room(self, connection: Connection) -> None:
         while self.todo and (room := connection.send_room):
@@ -58,7 +64,11 @@ class User:
             del self.todo[:taken]
             if not taken:
                 return
-        if self.finish and not self.todo:
+        self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        answers = self.answers_end and connection.peer_ended and not connection.readable
+        if not self.todo and (self.finish or answers):
             self.tcp.close(connection, self.pair.now)
 
     def closed(self, _connection: Connection, reason: Reason) -> None:
