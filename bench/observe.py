@@ -51,7 +51,11 @@ class Exchange:
     wire_ticks: Annotated[int, "time the characters and mandatory turn-arounds take"]
     card_ticks: Annotated[int, "time the card took beyond them"]
     error: Annotated[str, "empty, or the name of what went wrong"] = ""
-    count: Annotated[int, "how many equal exchanges this row stands for (idle polls), 1 for an ordinary one"] = 1
+    count: Annotated[
+        int,
+        "how many equal exchanges (idle polls) this row stands for: all else in it is of the first; 1 for an ordinary one",
+    ] = 1
+    period_ticks: Annotated[int, "from the start of one of them to the start of the next; 0 where there is one"] = 0
     host_ticks: Annotated[
         int, "time the bench itself took before and after the exchange, in real time; 0 in virtual time"
     ] = 0

@@ -35,6 +35,9 @@ class CardLink:
         self._patience = 0
         self._heard = 0
         self._watch: Timer | None = None
+        self._wake: Callable[[], None] | None = None
+        """Set while the terminal side's polls are parked (bench.hop.parking)."""
+        self._watched = False
 
     @property
     def mtu(self) -> int:
@@ -45,7 +48,29 @@ class CardLink:
         return self._up
 
     def submit(self, kind: Kind, packet: bytes, flow: Hashable, *, force: bool = False) -> bool:
+        if self._wake is not None:
+            self._wake()
         return self.queue.push(Queued(kind, packet, flow), force=force)
+
+    def parks(self, cycle: int) -> bool:
+        """Whether polls in such a distance may be parked: nothing waits, and they are no silence to the watchdog."""
+        return not len(self.queue) and not self.machine.cutter.current and (not self._up or cycle < self._patience)
+
+    def park(self, wake: Callable[[], None]) -> None:
+        """Polls come that are no events: ``wake`` is called before anything waits here. They count as heard."""
+        self._wake = wake
+        self._watched = self._watch is not None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def unpark(self, heard: int | None) -> None:
+        """The last poll was heard at ``heard``; None where none came."""
+        self._wake = None
+        if heard is not None:
+            self._heard = heard
+        if self._watched and self._up and self._watch is None:
+            self._watch = self.engine.at(self._heard + self._patience, self._look)
 
     def hop_command(self, header: bytes, data: bytes, le: int | None, inline: bool) -> HopAnswer:
         """Answer a command of the hop's class. ``le``: Le beside data, None where there is none; ``inline``: as HopCard has it."""
@@ -59,9 +84,9 @@ class CardLink:
             return self.machine.get_response(p1, le if le is not None else 256, inline)
         return HopAnswer(b"", 0x6D00)
 
-    def heard(self) -> None:
+    def heard(self, at: int | None = None) -> None:
         """A command came, of either model: the terminal side is there."""
-        self._heard = self.engine.now
+        self._heard = self.engine.now if at is None else at
 
     def numbered(self, number: int, mtu: int, poll_ms: int) -> None:
         """The terminal side greeted: the link is up, and will be missed when it falls silent."""

@@ -97,6 +97,33 @@ class HopTerminal:
         return self._repeat or (self._must_fetch and self._announced is not None and self.has_room())
 
     @property
+    def idle(self) -> bool:
+        """Whether the last command was a poll at the longest period, answered with nothing, and nothing but such polls is to come."""
+        return (
+            self._last is _Last.POLL
+            and self.period == self.longest
+            and not self._repeat
+            and self._announced is None
+            and not self.cutter.current
+            and not len(self.queue)
+        )
+
+    @property
+    def asked(self) -> int:
+        """When the last command was given."""
+        return self._begun
+
+    @property
+    def command(self) -> bytes:
+        """The last command given."""
+        return self._command
+
+    @property
+    def poll_due(self) -> int:
+        """When the next poll is due, if nothing else comes before it."""
+        return self._poll_due
+
+    @property
     def attempts(self) -> int:
         """Failed attempts at the command under way."""
         return self._attempts

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from bench.engine import Engine, Timer
+from bench.engine import POLL, Engine, Timer
 from bench.hop.link import PollPlan
+from bench.hop.parking import IdlePolls, ParkingPort
 from bench.hop.queue import FairQueue, Queued
 from bench.hop.segment import AROUND_ENVELOPE, MAX_SEGMENT, Kind, segment_length
 from bench.hop.terminal import HopDownError, HopTerminal
@@ -76,6 +77,8 @@ class TerminalLink:
         self._hop_next = False
         """An ordinary APDU was the last to use the line: the hop has its turn before the next one."""
         self._timer: Timer | None = None
+        self._parking = port if isinstance(port, ParkingPort) else None
+        self._parked: IdlePolls | None = None
 
     @property
     def mtu(self) -> int:
@@ -98,6 +101,7 @@ class TerminalLink:
 
     def stop(self) -> None:
         """Power the card down and stay silent."""
+        self._unpark()
         self._stopped = True
         self._cancel()
         self.port.power_down()
@@ -112,6 +116,7 @@ class TerminalLink:
         if warm and not isinstance(self.port, WarmResets):
             self.last_error = "this port has no warm reset"
             return
+        self._unpark()
         self._cancel()
         if self._powered:
             self._went("reset")
@@ -134,6 +139,8 @@ class TerminalLink:
             self.on_change(True, "hello")
 
     def submit(self, kind: Kind, packet: bytes, flow: Hashable, *, force: bool = False) -> bool:
+        if self._parked is not None:
+            self._unpark()
         if not self._powered or not self.queue.push(Queued(kind, packet, flow), force=force):
             return False
         if not self._busy and self._powered:
@@ -142,6 +149,7 @@ class TerminalLink:
 
     def submit_apdu(self, command: CommandApdu, done: Callable[[ApduOutcome], None]) -> None:
         """Carry an ordinary APDU, whole, between two hop exchanges."""
+        self._unpark()
         self._apdus.append(_ApduJob(command, done))
         if not self._busy and self._powered:
             self._go()
@@ -252,7 +260,7 @@ class TerminalLink:
             return
         self._busy = False
         if machine.deadline > now:
-            self._timer = self.engine.at(machine.deadline, self._go)
+            self._timer = self.engine.at(machine.deadline, self._go, POLL)
 
     def _answered(self, answer: Answer) -> None:
         self._busy = False
@@ -271,8 +279,49 @@ class TerminalLink:
         if delivered is not None:
             self._observe(delivered.kind, delivered.data, Direction.IN)
             self.on_packet(delivered.kind, delivered.data)
+        elif machine.idle and self._park(machine, answer):
+            return
         if not self._busy:
             self._go()
+
+    # -- idle polls --------------------------------------------------------------------------------------------------
+
+    def _park(self, machine: HopTerminal, answer: Answer) -> bool:
+        """Stop polling for as long as polls will be answered as this one was; whether that may be."""
+        if self._parking is None or self._apdus or self._stopped:
+            return False
+        polls = self._parking.idle(machine.command, answer, machine.asked, machine.poll_due)
+        if polls is None:
+            return False
+        self._parked = polls
+        self._parking.park(self._unpark, self._settle)
+        return True
+
+    def _settle(self) -> None:
+        """Tell of the idle polls that are over."""
+        polls, port = self._parked, self._parking
+        if polls is not None and port is not None and (more := polls.over - polls.told):
+            port.tell(polls, more)
+            polls.told += more
+
+    def _unpark(self) -> None:
+        """Be where polling would have led to: between two polls, or in the middle of one."""
+        polls, port, machine = self._parked, self._parking, self._machine
+        if polls is None or port is None or machine is None:
+            return
+        self._settle()
+        self._parked = None
+        asked, over = polls.asked, polls.told
+        if over:
+            machine.next_command(polls.asked_at(over - 1))
+            machine.answered(polls.answer.response, polls.asked_at(over - 1) + polls.course.over)
+        port.unpark(polls, over)
+        if asked > over:
+            machine.next_command(polls.asked_at(over))
+            self._busy = True
+            port.resume(polls, over, self._answered)
+        else:
+            self._timer = self.engine.at(polls.asked_at(asked), self._go, POLL)
 
     def _observe(self, kind: Kind, packet: bytes, direction: Direction) -> None:
         if kind is Kind.CHANNEL and len(packet) >= 4:

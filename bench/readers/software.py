@@ -6,11 +6,17 @@ tick: what is on the wire at that moment is lost, as on real contacts. Character
 
 from collections.abc import Callable
 
-from bench.engine import Engine
+from bench.card.card import Card
+from bench.card.contacts import Contacts
+from bench.engine import FROM_CARD, TO_CARD, Engine, VirtualEngine
+from bench.hop.card_link import CardLink
+from bench.hop.parking import Course, IdlePolls, ParkingLot
 from bench.iso7816.disturbance import Disturbance
-from bench.iso7816.line import Burst, CardEnd
+from bench.iso7816.line import CHARACTER_TAKEN_ETU, Burst, CardEnd
 from bench.iso7816.port import Answer, PowerUp
 from bench.iso7816.session import Side
+from bench.iso7816.t0 import T0Outcome
+from bench.iso7816.t1_outcome import T1Outcome
 from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.character import CharacterReader
 from bench.readers.contract import Abilities, RateControl, StampedAt
@@ -24,8 +30,8 @@ class SoftwareReader(CharacterReader):
         super().__init__(engine, clock_hz, ta1)
         self.detects = detects
         """Whether a switch tells at once that the card is gone; otherwise silence does."""
-        self.on_burst: Callable[[Burst, Side], None] | None = None
-        """Told of every burst when it is sent (it may begin later), and who sends it: where the line is watched."""
+        self.lot: ParkingLot | None = None
+        """Where idle polls are parked; None where every one of them is to be seen."""
         self.on_fault: Callable[[str], None] = _nobody
         """Never told: nothing of a virtual wire breaks."""
         self.on_card: Callable[[bool], None] = _nobody
@@ -33,6 +39,21 @@ class SoftwareReader(CharacterReader):
         self._wire: DisturbedWire | None = None
         self._contact = 0
         """Counts insertions, removals and power-downs: what was sent before one does not arrive after it."""
+        self._on_burst: Callable[[Burst, Side], None] | None = None
+        self._bursts = 0
+        """Sent in the exchange under way, or the last one, either way."""
+        self._out: Burst | None = None
+        self._wake: Callable[[], None] = _awake
+
+    @property
+    def on_burst(self) -> Callable[[Burst, Side], None] | None:
+        """Told of every burst when it is sent (it may begin later), and who sends it: where the line is watched."""
+        return self._on_burst
+
+    @on_burst.setter
+    def on_burst(self, told: Callable[[Burst, Side], None] | None) -> None:
+        self._wake()
+        self._on_burst = told
 
     @property
     def abilities(self) -> Abilities:
@@ -78,6 +99,7 @@ class SoftwareReader(CharacterReader):
 
     def insert(self, card: CardEnd) -> None:
         """Put a card on the contacts. It is found by the next power-up."""
+        self._wake()
         self.remove()
         self._contact += 1
         self._card = card
@@ -86,6 +108,7 @@ class SoftwareReader(CharacterReader):
 
     def remove(self) -> CardEnd | None:
         """Take the card away: it loses power at once."""
+        self._wake()
         card, self._card = self._card, None
         self._contact += 1
         self._arriving = None
@@ -107,12 +130,15 @@ class SoftwareReader(CharacterReader):
 
     def disturb(self, disturbance: Disturbance | None, mismatch_ppm: int = 0) -> None:
         """From now on every burst goes through ``disturbance``; None is a line without faults, whose ends may still differ in rate."""
+        self._wake()
         self.mismatch_ppm = mismatch_ppm
         self._wire = DisturbedWire(self.engine, disturbance or Disturbance(0))
 
     def _to_card(self, burst: Burst) -> None:
-        if self.on_burst is not None:
-            self.on_burst(burst, Side.TERMINAL)
+        self._bursts += 1
+        self._out = burst
+        if self._on_burst is not None:
+            self._on_burst(burst, Side.TERMINAL)
         card = self._card
         if card is None:
             return
@@ -120,11 +146,12 @@ class SoftwareReader(CharacterReader):
         if self._wire is not None:
             self._wire.to_card(burst, self, card, lambda: contact == self._contact)
             return
-        self.engine.at(burst.taken, lambda: card.receive(burst) if contact == self._contact else None)
+        self.engine.at(burst.taken, lambda: card.receive(burst) if contact == self._contact else None, TO_CARD)
 
     def _from_card(self, burst: Burst) -> None:
-        if self.on_burst is not None:
-            self.on_burst(burst, Side.CARD)
+        self._bursts += 1
+        if self._on_burst is not None:
+            self._on_burst(burst, Side.CARD)
         contact = self._contact
         card = self._card
         if self._wire is not None and card is not None:
@@ -135,7 +162,90 @@ class SoftwareReader(CharacterReader):
         self._arriving = burst
         if isinstance(self._terminal, T1Terminal):
             self._terminal.incoming(burst)
-        self.engine.at(burst.taken, lambda: self.receive(burst) if contact == self._contact else None)
+        self.engine.at(burst.taken, lambda: self.receive(burst) if contact == self._contact else None, FROM_CARD)
+
+    # -- idle polls (a ParkingPort) ----------------------------------------------------------------------------------------
+
+    def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
+        self._bursts = 0
+        super().submit(command, done)
+
+    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
+        """See `bench.hop.parking.ParkingPort`. A poll whose characters are watched or disturbed, or of a card that took its time, is none to park."""
+        engine, terminal, out = self.engine, self._terminal, self._out
+        link = self._hop_side()
+        if self.lot is None or not isinstance(engine, VirtualEngine) or link is None or terminal is None or out is None:
+            return None
+        if self._bursts != 2 or self._wire is not None or self._on_burst is not None or answer.error:
+            return None
+        lead, now = out.start - asked, engine.now
+        first = max(due, now)
+        heard = now - CHARACTER_TAKEN_ETU * terminal.timing.etu
+        if max(first, heard + terminal.timing.turnaround_to_card) != first + lead or not link.parks(first - asked):
+            return None
+        course = Course(lead, out.taken - asked, now - asked)
+        return IdlePolls(engine, command, answer, course, first, first - asked)
+
+    def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
+        self._wake = wake
+        link = self._hop_side()
+        if link is not None:
+            link.park(wake)
+        if self.lot is not None:
+            self.lot.add(id(self), settle)
+
+    def tell(self, polls: IdlePolls, count: int) -> None:
+        """Nobody counts here."""
+
+    def unpark(self, polls: IdlePolls, over: int) -> None:
+        """Over T=1 every poll turns the sequence numbers over; the times are those of the last one."""
+        self._wake = _awake
+        if self.lot is not None:
+            self.lot.remove(id(self))
+        link = self._hop_side()
+        assert link is not None
+        turns = 2 if isinstance(self._terminal, T1Terminal) and over > 1 and not over % 2 else 1
+        for number in range(max(0, over - turns), over):
+            self._make_up(polls, number)
+        link.unpark(polls.asked_at(over - 1) + polls.course.heard if over else None)
+
+    def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
+        terminal, card, link = self._terminal, self._card, self._hop_side()
+        assert terminal is not None
+        assert card is not None
+        assert link is not None
+        self._done = done
+        self._bursts = 0
+        burst = terminal.begin(polls.command, polls.starts_at(number))
+        if polls.heard > number:
+            self._bursts, self._out = 1, burst
+            card.receive(burst)
+            link.heard(burst.taken)
+        else:
+            self._to_card(burst)
+        self._keep_watch(terminal)
+
+    def _make_up(self, polls: IdlePolls, number: int) -> None:
+        """A poll that is over: both ends are as it left them."""
+        terminal, card = self._terminal, self._card
+        assert terminal is not None
+        assert card is not None
+        answers: list[Burst] = []
+        card.transmit = answers.append
+        card.receive(terminal.begin(polls.command, polls.starts_at(number)))
+        card.transmit = self._from_card
+        outcome = terminal.receive(answers[0]) if answers else None
+        if not isinstance(outcome, T0Outcome | T1Outcome) or outcome.response != polls.answer.response:
+            raise RuntimeError(
+                "a parked card no longer answers a poll as it did: it was changed without the reader's knowing"
+            )
+
+    def _hop_side(self) -> CardLink | None:
+        """The hop's other side, where the card is one of the bench's own without a defect at its contacts."""
+        card = self._card
+        if isinstance(card, Contacts) and isinstance(card.handler, Card):
+            return card.handler.io1
+        return None
 
     def card_here(self) -> CardEnd | None:
         return self._card
@@ -151,6 +261,10 @@ class SoftwareReader(CharacterReader):
 
 
 def _nobody(_told: object) -> None:
+    pass
+
+
+def _awake() -> None:
     pass
 
 

@@ -4,9 +4,11 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from bench.engine import Engine
+from bench.hop.parking import IdlePolls, ParkingPort
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort, WarmResets
 from bench.observe import Exchange, Sink
 from bench.readers.faults import broken_answer
@@ -58,7 +60,34 @@ class Wrapper:
         self.port.submit(command, done)
 
 
-class Recorded(Wrapper):
+class Parking(Wrapper):
+    """A wrapper that lets idle polls be parked, where the port below it does."""
+
+    def __init__(self, port: TerminalPort) -> None:
+        super().__init__(port)
+        self._below = port if isinstance(port, ParkingPort) else None
+
+    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
+        return self._below.idle(command, answer, asked, due) if self._below is not None else None
+
+    def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
+        if self._below is not None:
+            self._below.park(wake, settle)
+
+    def tell(self, polls: IdlePolls, count: int) -> None:
+        if self._below is not None:
+            self._below.tell(polls, count)
+
+    def unpark(self, polls: IdlePolls, over: int) -> None:
+        if self._below is not None:
+            self._below.unpark(polls, over)
+
+    def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
+        if self._below is not None:
+            self._below.resume(polls, number, done)
+
+
+class Recorded(Parking):
     """Tells a sink of every exchange. With an engine in real time it notes what the bench itself took; with a split, what the reader did."""
 
     def __init__(
@@ -85,11 +114,30 @@ class Recorded(Wrapper):
         asked = self.engine.now if self.engine is not None else 0
         self.port.submit(command, lambda answer: self._answered(command, answer, done, asked))
 
-    def _answered(self, command: bytes, answer: Answer, done: Callable[[Answer], None], asked: int) -> None:
+    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
+        return super().idle(command, answer, asked, due) if self.engine is None and self.split is None else None
+
+    def tell(self, polls: IdlePolls, count: int) -> None:
+        """One row for all of them."""
+        super().tell(polls, count)
+        answer = polls.answer
+        start = polls.starts_at(polls.told)
+        same = replace(answer, start=start, end=start + answer.end - answer.start)
+        exchange = self._exchange(polls.command, same)
+        exchange.count = count
+        if count > 1:
+            exchange.period_ticks = polls.cycle
+        self.sink.emit(exchange)
+
+    def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
+        asked = polls.asked_at(number)
+        super().resume(polls, number, lambda answer: self._answered(polls.command, answer, done, asked))
+
+    def _exchange(self, command: bytes, answer: Answer) -> Exchange:
         port = self.port
         response = answer.response
         duration = answer.end - answer.start
-        exchange = Exchange(
+        return Exchange(
             self.hop,
             port.level,
             answer.start,
@@ -108,10 +156,13 @@ class Recorded(Wrapper):
             answer.card_ticks,
             answer.error,
         )
+
+    def _answered(self, command: bytes, answer: Answer, done: Callable[[Answer], None], asked: int) -> None:
+        exchange = self._exchange(command, answer)
         if self.engine is not None:
-            exchange.host_ticks = max(0, self.engine.now - asked - duration)
+            exchange.host_ticks = max(0, self.engine.now - asked - exchange.duration_ticks)
         if self.split is not None and not answer.error:
-            times = self.split.times(command, answer, port)
+            times = self.split.times(command, answer, self.port)
             exchange.reader_ticks, exchange.uncertainty_ticks = times.reader, times.uncertainty
             exchange.wire_ticks, exchange.card_ticks = times.wire, times.card
         self.sink.emit(exchange)
@@ -135,27 +186,73 @@ class Checked(Wrapper):
         done(answer)
 
 
-class Cutting(Wrapper):
-    """Cuts chosen exchanges: the command does not reach the card, or its answer does not come back."""
+class Cutting(Parking):
+    """Cuts chosen exchanges: the command does not reach the card, or its answer does not come back. Idle polls are parked where none is chosen."""
 
     def __init__(self, port: TerminalPort, engine: Engine, silence: int) -> None:
         super().__init__(port)
         self.engine = engine
         self.silence = silence
         """Ticks until a lost command or answer is noticed."""
-        self.cut_commands: set[int] = set()
-        """Which exchanges, counted from 0, never reach the card."""
-        self.cut_answers: set[int] = set()
-        """Which exchanges the card makes and the terminal does not hear of."""
-        self.count = 0
-        self.attempts = 0
-        """Exchanges tried so far."""
         self.looks = 0
         """Power-ups tried so far: how often this side looked for a card."""
+        self._cut_commands: set[int] = set()
+        self._cut_answers: set[int] = set()
+        self._count = 0
+        self._attempts = 0
         self._power_cycle = 0
+        self._wake: Callable[[], None] = _nothing
+        """Called before anybody looks: the numbers are then those of a hop that made every poll."""
+
+    @property
+    def cut_commands(self) -> set[int]:
+        """Which exchanges, counted from 0, never reach the card."""
+        self._wake()
+        return self._cut_commands
+
+    @property
+    def cut_answers(self) -> set[int]:
+        """Which exchanges the card makes and the terminal does not hear of."""
+        self._wake()
+        return self._cut_answers
+
+    @property
+    def count(self) -> int:
+        """Exchanges begun so far."""
+        self._wake()
+        return self._count
+
+    @property
+    def attempts(self) -> int:
+        """Exchanges and power-ups tried so far."""
+        self._wake()
+        return self._attempts
+
+    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
+        if any(index >= self._count for chosen in (self._cut_commands, self._cut_answers) for index in chosen):
+            return None
+        return super().idle(command, answer, asked, due)
+
+    def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
+        self._wake = wake
+        super().park(wake, settle)
+
+    def tell(self, polls: IdlePolls, count: int) -> None:
+        self._count += count
+        self._attempts += count
+        super().tell(polls, count)
+
+    def unpark(self, polls: IdlePolls, over: int) -> None:
+        self._wake = _nothing
+        super().unpark(polls, over)
+
+    def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
+        self._count += 1
+        self._attempts += 1
+        super().resume(polls, number, done)
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
-        self.attempts += 1
+        self._attempts += 1
         self._power_cycle += 1
         self.port.power_up(done)
 
@@ -168,12 +265,12 @@ class Cutting(Wrapper):
         super().warm_reset(done)
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
-        index = self.count
-        self.count += 1
-        self.attempts += 1
-        if index in self.cut_commands:
+        index = self._count
+        self._count += 1
+        self._attempts += 1
+        if index in self._cut_commands:
             self._silence(self.engine.now, done)
-        elif index in self.cut_answers:
+        elif index in self._cut_answers:
             self.port.submit(command, lambda answer: self._silence(answer.start, done))
         else:
             self.port.submit(command, done)
@@ -186,3 +283,7 @@ class Cutting(Wrapper):
                 done(Answer(b"", start, self.engine.now, error="mute"))
 
         self.engine.after(self.silence, noticed)
+
+
+def _nothing() -> None:
+    pass
