@@ -7,10 +7,12 @@ from bench.hop.link import PollPlan
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
 from bench.observe import NullSink, Observation, Sink
+from bench.readers.contract import StampedAt
 from bench.rig.errors import RigError
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard
 from bench.rig.hands import Hands, NoHands
+from bench.rig.ip_network import IpNetwork, ip_network
 from bench.rig.model import ReaderKind, RigModel
 from bench.rig.software import PLAIN, REFERENCE, SoftwareChain
 from bench.rig.software_hands import SoftwareHands
@@ -22,6 +24,8 @@ class Tap:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.listeners: list[Callable[[Observation], None]] = []
+        self.settle: Callable[[], None] = _nothing
+        """Has everything told that has been seen up to now: runs of idle polls are told of when they end."""
 
     def emit(self, observation: Observation, /) -> None:
         self.sink.emit(observation)
@@ -53,8 +57,14 @@ class Rig:
         """Who moves the cards."""
         self.away = False
         """Hands have a card: that it (or its reader) is gone is no fault."""
+        self.network: IpNetwork | None = None
+        """The host's router and what is beyond its uplink, where the IP stack is given."""
         self.guard: Guard | None = None
         """What may be done to a card that is not the bench's own; None where it is."""
+        self.stamped = StampedAt.LINE
+        """Where the time stamps of exchanges are taken."""
+        self.unpaced = ""
+        """Empty, or why the times of exchanges say nothing of the line."""
         self.again: Callable[[Given], Rig] | None = None
         """Makes another rig of the same model for other conditions, with a fresh engine and no records; None where there is only one."""
 
@@ -97,6 +107,8 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     poll = poll_plan(model, given, engine)
     tap = Tap(sink)
     chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", tap, seed)
+    if given.defect is None and not getattr(sink, "whole", False):  # a record in full shows every poll
+        tap.settle = chain.park_idle_polls().settle
     uplink = InProcessUplink()
     hop = given.profile != PLAIN
     host = Host(engine, chain.places[0].port, uplink, HostSettings(given.mtu, poll), tap, hop=hop)
@@ -115,9 +127,16 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
         "ports": profile.ports,
     }
     if hop:
-        declares["stack"] = ("channel",)
-        declares["channels"] = profile.channels
+        declares["stack"] = tuple(each for each in ("channel", "ip") if given.stack in (each, "both"))
+        if profile.channel_stack:
+            declares["channels"] = profile.channels
     rig = Rig(engine, host, uplink, declares, given, chain, tap)
     rig.hands = SoftwareHands(engine, chain, given.clock_hz)
+    if hop and given.stack != "channel":
+        rig.network = ip_network(engine, host, given, tap, seed, poll)
     rig.again = lambda other: _software(model, other, NullSink(), seed)
     return rig
+
+
+def _nothing() -> None:
+    pass

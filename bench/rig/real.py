@@ -1,6 +1,7 @@
 """Rigs in real time: a real driver under the monotonic clock, with the reference chain or a lab's own cards behind it."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from bench.engine import MonotonicEngine
 from bench.host.peers import InProcessUplink
@@ -25,6 +26,8 @@ from bench.rig.orders import ServeOrder
 from bench.rig.served_reader import ServedReader, close_served_reader, served_reader
 from bench.rig.software import PLAIN, REFERENCE, profile_named
 
+UNPACED: Final = "the served card answers at once: no line sets its pace, and its times say nothing of one"
+
 
 class RealRig(Rig):
     """A rig in real time. What breaks of it ends the step that waits with RigError, and so the point with verdict error."""
@@ -45,6 +48,7 @@ class RealRig(Rig):
         self.served: ServedReader | None = None
         """What serves the cards, where they are the bench's own."""
         self.time_resolution_ns = reader.abilities.resolution_ns
+        self.stamped = reader.abilities.stamped
         self._engine = engine
         self._let_go = let_go
         self._closed = False
@@ -137,10 +141,17 @@ def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
 
 
 def _order(model: RigModel, given: Given) -> ServeOrder:
-    texts = given.texts()
+    """What the process that serves is told of the point: its conditions, as a scenario file writes them."""
+    values = given.model_dump(mode="json", exclude_none=True)
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
     if model.reader.kind is ReaderKind.SERIAL:
         texts["clock_hz"] = str(card_clock(model, given))
-    return ServeOrder(texts, paced=given.card_time.ns > 0)
+    return ServeOrder(texts, paced=_paced(given))
+
+
+def _paced(given: Given) -> bool:
+    """Whether a served card keeps to the time of its line: where the point says what a command takes it."""
+    return given.card_time.ns > 0
 
 
 def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given, sink: Sink) -> RealRig:
@@ -160,6 +171,8 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     declares = _declares(reader.abilities, hands, model, given, hop)
     rig = RealRig(engine, host, uplink, declares, given, tap, reader, making.let_go)
     rig.served, rig.hands, rig.guard = making.served, hands, guard
+    if making.served is not None and not _paced(given):
+        rig.unpaced = UNPACED
     making.rig = rig
     return rig
 

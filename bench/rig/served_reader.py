@@ -21,6 +21,8 @@ from bench.rig.served_process import NOTICE_S, SEEN_WITHIN_S, Orderly, ServedEls
 
 LISTED_WITHIN_S: Final = 10.0
 """A driver greets its reader before pcscd lists it; on an emulated machine that takes a while."""
+LOOKS_EVERY_S: Final = 0.5
+"""pcscd looks every 400 ms. After an exchange that failed it takes the card for absent sooner, and for there again only after a look that missed it."""
 GEMPC: Final = {ServeWay.GEMPC_TWIN: "GemPCTwin", ServeWay.GEMPC_SIMPRO: "GemCoreSIMPro"}
 
 
@@ -69,8 +71,13 @@ class ServedReader:
             raise RigError(f"the served card: {error}") from error
 
     def pull(self, card: int) -> None:
-        """Take a card of the chain off its hop. Raises RigError."""
+        """Take a card of the chain off its hop. Raises RigError.
+
+        A first card behind pcscd stays away until pcscd has looked, as one that hands move does: one that is back sooner is not seen to be back.
+        """
         self._there().pull(card)
+        if card == 1 and self._setting is not None and self._setting.pcsc:
+            time.sleep(LOOKS_EVERY_S)
 
     def insert(self, card: int) -> None:
         """Put it back."""
@@ -131,7 +138,7 @@ class ServedReader:
 
         if known(context.state(reader)):
             return
-        self._there().pull(1)
+        self.pull(1)
         _await(context, reader, lambda state: not state.present, SEEN_WITHIN_S)
         self._there().insert(1)
         _await(context, reader, lambda state: known(state) or state.mute, SEEN_WITHIN_S)
