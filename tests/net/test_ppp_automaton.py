@@ -157,6 +157,7 @@ class Watched:
     def force_answer(self, code: int) -> None:
         """An answer with the number that is waited for, whatever was sent since."""
         self.machine._requested = (GOOD,)
+        self.machine._answered = False
         self.feed(code, encode_options((GOOD,)), self.machine._identifier)
 
     def expire_early(self) -> None:

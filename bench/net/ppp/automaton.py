@@ -149,6 +149,21 @@ class Patience:
     max_configure: int = 10
     max_terminate: int = 2
     max_failure: int = 5
+    """Configure-Naks without an Ack in between; then what is not agreed to is rejected."""
+    max_rounds: int = 30
+    """Naks and Rejects taken in one negotiation: a peer that is not content then never will be."""
+
+
+RESTART_SLACK_MS: Final = 100
+"""What RFC 1661, 4.6 allows the peer beyond the time on the line."""
+
+
+def patience_on(hz: int, octet: int, longest: int, beyond: int = 0) -> Patience:
+    """Timers for a line whose octets take ``octet`` ticks: twice the time of a frame of ``longest`` octets each way, ``beyond`` ticks and 100 ms.
+
+    A line of 9600 baud gives 6.6 s where frames have 1500 octets, a fast one 0.1 s (RFC 1661, 4.6: "large enough" on slow links, shorter on fast ones).
+    """
+    return Patience(4 * octet * longest + beyond + hz * RESTART_SLACK_MS // 1000)
 
 
 class IllegalEventError(Exception):
@@ -170,6 +185,8 @@ class Automaton:
         self.state = State.INITIAL
         self.discarded = 0
         """Packets discarded in silence: malformed, or answers to nothing."""
+        self.why = ""
+        """Why nothing came of it, where that is so."""
         self.on_up: Callable[[int], None] = _nothing
         self.on_down: Callable[[int], None] = _nothing
         self.on_started: Callable[[int], None] = _nothing
@@ -181,7 +198,12 @@ class Automaton:
         self._identifier = 0
         self._requested: tuple[Option, ...] = ()
         self._failures = 0
+        self._rounds = 0
+        self._answered = False
+        """The last request has had its answer: another one is a repetition (or crossed), and no event."""
         self._answer = b""
+        self._begun = False
+        """The request at hand has begun a new negotiation already."""
         self._packet: ControlPacket | None = None
 
     @property
@@ -190,8 +212,8 @@ class Automaton:
 
     def up(self, now: int) -> None:
         """The layer below is ready."""
-        self.negotiator.begin()
-        self._failures = 0
+        self._afresh()
+        self.why = ""
         self.event(Event.UP, now)
 
     def down(self, now: int) -> None:
@@ -200,6 +222,9 @@ class Automaton:
 
     def open(self, now: int) -> None:
         """Traffic is wanted."""
+        if self.state is State.CLOSED:
+            self._afresh()
+            self.why = ""
         self.event(Event.OPEN, now)
 
     def close(self, now: int) -> None:
@@ -208,12 +233,19 @@ class Automaton:
 
     def tick(self, now: int) -> None:
         """The restart timer, where it is due."""
-        if self.due is not None and self.due <= now:
-            self.event(Event.TIMEOUT if self._restarts > 0 else Event.TIMEOUT_LAST, now)
+        if self.due is None or self.due > now:
+            return
+        if self._restarts > 0:
+            self.event(Event.TIMEOUT, now)
+            return
+        if self.state not in (State.CLOSING, State.STOPPING):
+            self.why = f"no answer to {self.patience.max_configure} requests"
+        self.event(Event.TIMEOUT_LAST, now)
 
     def rejected(self, now: int) -> None:
         """The peer has no such protocol (LCP Protocol-Reject): nothing comes of it."""
         if self.state > State.STARTING:
+            self.why = "the peer rejects the protocol"
             self.event(Event.REJECT_FATAL, now)
 
     def receive(self, data: bytes, now: int) -> None:
@@ -242,52 +274,80 @@ class Automaton:
         self._packet = packet
         code = packet.code
         if code == Code.CONFIGURE_REQUEST:
-            judged = self.negotiator.judge(
-                parse_options(packet.data), insist=self._failures >= self.patience.max_failure
-            )
-            self._answer = ControlPacket(judged.code, packet.identifier, encode_options(judged.options)).encode()
-            if judged.code == Code.CONFIGURE_NAK:
-                self._failures += 1
-            self.event(Event.REQUEST_GOOD if judged.code == Code.CONFIGURE_ACK else Event.REQUEST_BAD, now)
+            self._asked(packet, now)
         elif code in (Code.CONFIGURE_ACK, Code.CONFIGURE_NAK, Code.CONFIGURE_REJECT):
-            self._answered(packet, parse_options(packet.data), now)
+            self._replied(packet, parse_options(packet.data), now)
         elif code == Code.TERMINATE_REQUEST:
+            self.why = "the peer terminates"
             self.event(Event.TERMINATE_REQUEST, now)
         elif code == Code.TERMINATE_ACK:
             self.event(Event.TERMINATE_ACK, now)
         elif code == Code.CODE_REJECT:
             rejected = packet.data[0] if packet.data else 0
             fatal = Code.CONFIGURE_REQUEST <= rejected <= Code.CODE_REJECT
+            if fatal:
+                self.why = f"the peer rejects code {rejected}, without which there is no negotiation"
             self.event(Event.REJECT_FATAL if fatal else Event.REJECT_BORNE, now)
         elif not self.extra(packet, now):
             self.event(Event.UNKNOWN_CODE, now)
 
-    def _answered(self, packet: ControlPacket, options: tuple[Option, ...], now: int) -> None:
-        if packet.identifier != self._identifier:
+    def _asked(self, packet: ControlPacket, now: int) -> None:
+        """A Configure-Request: judged by what a new negotiation begins with where this one begins it."""
+        options = parse_options(packet.data)
+        if self.state in (State.OPENED, State.STOPPED):
+            self._afresh()
+            self._begun = True
+        judged = self.negotiator.judge(options, insist=self._failures >= self.patience.max_failure)
+        self._answer = ControlPacket(judged.code, packet.identifier, encode_options(judged.options)).encode()
+        if judged.code == Code.CONFIGURE_NAK:
+            self._failures += 1
+        elif judged.code == Code.CONFIGURE_ACK:
+            self._failures = 0
+        self.event(Event.REQUEST_GOOD if judged.code == Code.CONFIGURE_ACK else Event.REQUEST_BAD, now)
+        self._begun = False
+
+    def _replied(self, packet: ControlPacket, options: tuple[Option, ...], now: int) -> None:
+        """Ack, Nak or Reject of the last request."""
+        if packet.identifier != self._identifier or self._answered:
             raise PppError(
                 self.name, 1, f"an answer to request {packet.identifier}, the last one was {self._identifier}"
             )
+        if packet.code == Code.CONFIGURE_ACK and options != self._requested:
+            raise PppError(self.name, 4, "an Ack of other options than were asked for")
+        if packet.code == Code.CONFIGURE_REJECT and not set(options) <= set(self._requested):
+            raise PppError(self.name, 4, "a Reject of other options than were asked for")
+        self._answered = True
+        negotiating = self.state in (State.REQ_SENT, State.ACK_SENT)
         if packet.code == Code.CONFIGURE_ACK:
-            if options != self._requested:
-                raise PppError(self.name, 4, "an Ack of other options than were asked for")
-            if self.state in (State.REQ_SENT, State.ACK_SENT):
+            if negotiating:
                 self.negotiator.acked(options)
             self.event(Event.ACK, now)
             return
-        if self.state in (State.REQ_SENT, State.ACK_SENT):
+        if negotiating:
+            self._rounds += 1
+            if self._rounds > self.patience.max_rounds:
+                self.why = f"no agreement after {self._rounds - 1} rounds"
+                self.event(Event.TIMEOUT_LAST, now)
+                return
             if packet.code == Code.CONFIGURE_NAK:
                 self.negotiator.nakked(options)
             else:
                 self.negotiator.rejected(options)
         self.event(Event.NAK, now)
 
+    def _afresh(self) -> None:
+        self.negotiator.begin()
+        self._failures = 0
+        self._rounds = 0
+
     def _do(self, action: Action, now: int) -> None:
         match action:
             case Action.LAYER_UP:
+                self.why = ""
                 self.on_up(now)
             case Action.LAYER_DOWN:
-                self.negotiator.begin()
-                self._failures = 0
+                if not self._begun:
+                    self._afresh()
                 self.on_down(now)
             case Action.LAYER_STARTED:
                 self.on_started(now)
@@ -307,8 +367,7 @@ class Automaton:
                 self.send(self._answer)
             case Action.SEND_TERMINATE:
                 self._count(now)
-                self._identifier = (self._identifier + 1) & 0xFF
-                self.send(ControlPacket(Code.TERMINATE_REQUEST, self._identifier).encode())
+                self.send(ControlPacket(Code.TERMINATE_REQUEST, self._next()).encode())
             case Action.SEND_TERMINATE_ACK:
                 asked = self._packet is not None and self._packet.code == Code.TERMINATE_REQUEST
                 identifier = self._packet.identifier if asked and self._packet is not None else self._next()
@@ -323,6 +382,7 @@ class Automaton:
     def _send_request(self, now: int) -> None:
         self._count(now)
         self._requested = self.negotiator.request()
+        self._answered = False
         data = encode_options(self._requested)
         self.send(ControlPacket(Code.CONFIGURE_REQUEST, self._next(), data).encode())
 

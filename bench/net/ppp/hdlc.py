@@ -11,8 +11,10 @@ ESCAPE: Final = 0x7D
 ADDRESS: Final = 0xFF
 CONTROL: Final = 0x03
 ACCM_DEFAULT: Final = 0xFFFF_FFFF
-FRAME_MAX: Final = 1500 + 64
-"""Longest frame kept while it comes: whatever was agreed, 1500 bytes of information must be taken (RFC 1661, 6.1)."""
+INFORMATION_MAX: Final = 1500
+"""Whatever was agreed, so much information must be taken (RFC 1661, 6.1)."""
+AROUND: Final = 6
+"""Octets of a frame beside its information, without flags and escapes: address, control, protocol and FCS."""
 _FCS: Final = CRC_ISO_13239
 """The FCS is that CRC; T=1 has it for its blocks too."""
 
@@ -58,15 +60,21 @@ def split_frame(body: bytes) -> tuple[int, bytes]:
 class Deframer:
     """Bytes of a serial line in, frames out. What is broken is dropped and counted."""
 
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(self, on_frame: Callable[[bytes], None], longest: int = INFORMATION_MAX) -> None:
+        """``longest``: the longest information field that is kept while it comes."""
         self.on_frame = on_frame
         """Gets each sound frame without flags, escapes and FCS."""
         self.fcs_errors = 0
         self.aborted = 0
         """Frames that ended with an escape, were too short or too long: invalid, not counted as FCS errors (RFC 1662, 4.3)."""
+        self.limit = longest + AROUND
+        self._spurious = _controls(ACCM_DEFAULT)
         self._held = bytearray()
-        self._escaped = False
         self._overrun = False
+
+    def expect(self, accm: int) -> None:
+        """The peer escapes these control characters: whatever of them comes plain was put in on the way, and is dropped (RFC 1662, 4.2)."""
+        self._spurious = _controls(accm)
 
     def feed(self, data: bytes) -> None:
         """Bytes as they come, in pieces of any size."""
@@ -78,7 +86,8 @@ class Deframer:
                 self._more(piece)
 
     def _more(self, piece: bytes) -> None:
-        if len(self._held) + len(piece) > 2 * FRAME_MAX:
+        piece = piece.translate(None, self._spurious)
+        if len(self._held) + len(piece) > 2 * self.limit:
             self._overrun = True
             self._held.clear()
         if not self._overrun:
@@ -93,12 +102,16 @@ class Deframer:
             self.aborted += 1
             return
         frame = _unescaped(held)
-        if len(frame) < 4 or len(frame) > FRAME_MAX:
+        if len(frame) < 4 or len(frame) > self.limit:
             self.aborted += 1
         elif _FCS.compute(frame[:-2]) != frame[-2:]:
             self.fcs_errors += 1
         else:
             self.on_frame(frame[:-2])
+
+
+def _controls(accm: int) -> bytes:
+    return bytes(each for each in range(32) if accm >> each & 1)
 
 
 def _unescaped(data: bytes) -> bytes:

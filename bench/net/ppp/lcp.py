@@ -34,6 +34,8 @@ class LcpWishes:
     """What one side would like to have for what it receives."""
 
     mru: int = MRU_DEFAULT
+    takes: int = MRU_DEFAULT
+    """The longest information field it takes, whatever was agreed. Below 1500 that deviates from RFC 1661, 6.1, and must be declared."""
     accm: int | None = None
     """Control characters that the peer must escape; None leaves the default (all), and is right for links without HDLC framing."""
     compress: bool = True
@@ -62,7 +64,9 @@ class LcpNegotiator:
         self.receive = LcpAgreed()
         self.send = LcpAgreed()
         self.looped = 0
-        """Requests in a row that carried our own magic number."""
+        """Requests and echoes in a row that carried our own magic number."""
+        self.refusal = ""
+        """Why this side cannot go on with what the peer insists on."""
         self._options: dict[int, bytes] = {}
         self.magic = 0
         self.begin()
@@ -71,6 +75,7 @@ class LcpNegotiator:
         wishes = self.wishes
         self.magic = self.draw() if wishes.magic else 0
         self.looped = 0
+        self.refusal = ""
         self.receive, self.send = LcpAgreed(), LcpAgreed()
         self._options = {}
         if wishes.mru != MRU_DEFAULT:
@@ -120,7 +125,12 @@ class LcpNegotiator:
         for each in options:
             if each.kind == LcpOption.MRU and len(each.value) == 2:
                 told = int.from_bytes(each.value, "big")
-                self._options[LcpOption.MRU] = min(told, self.wishes.mru).to_bytes(2, "big")
+                if told <= self.wishes.takes:
+                    self._options[LcpOption.MRU] = told.to_bytes(2, "big")
+                elif self.wishes.takes < MRU_DEFAULT:
+                    self.refusal = f"the peer wants an MRU of {told}, {self.wishes.takes} bytes are all this side takes"
+                else:
+                    self._options[LcpOption.MRU] = self.wishes.takes.to_bytes(2, "big")
             elif each.kind == LcpOption.ACCM and len(each.value) == 4 and LcpOption.ACCM in self._options:
                 both = int.from_bytes(each.value, "big") | int.from_bytes(self._options[LcpOption.ACCM], "big")
                 self._options[LcpOption.ACCM] = both.to_bytes(4, "big")
@@ -133,6 +143,8 @@ class LcpNegotiator:
             self._options.pop(each.kind, None)
             if each.kind == LcpOption.MAGIC:
                 self.magic = 0
+            elif each.kind == LcpOption.MRU and self.wishes.takes < MRU_DEFAULT:
+                self.refusal = f"the peer rejects the MRU option, {self.wishes.takes} bytes are all this side takes"
 
     def _take(self, option: Option, agreed: LcpAgreed) -> Option | None:
         """Note an option of the peer's; gives the value that would be taken instead where this one is not."""

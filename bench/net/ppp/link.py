@@ -16,6 +16,9 @@ from bench.net.ppp.ncp import IpcpNegotiator, Ipv6cpNegotiator
 from bench.net.ppp.packets import Code, ControlPacket, PppError, PppProtocol
 
 _MAGIC: Final = 4
+IPV6_LEAST: Final = 1280
+"""IPv6 needs an MTU of so much both ways (RFC 8200, 5): where a side has a smaller MRU, IPV6CP is not offered."""
+_CARRIES: Final = {PppProtocol.IPV4: PppProtocol.IPCP, PppProtocol.IPV6: PppProtocol.IPV6CP}
 
 
 class Phase(Enum):
@@ -25,6 +28,14 @@ class Phase(Enum):
     ESTABLISH = auto()
     NETWORK = auto()
     TERMINATE = auto()
+
+
+_PHASES: Final = {
+    **dict.fromkeys((State.CLOSING, State.STOPPING), Phase.TERMINATE),
+    **dict.fromkeys((State.REQ_SENT, State.ACK_RCVD, State.ACK_SENT), Phase.ESTABLISH),
+    State.OPENED: Phase.NETWORK,
+}
+"""The phase that a state of LCP means; in the others the link is dead."""
 
 
 @dataclass(slots=True)
@@ -39,6 +50,7 @@ class PppSettings:
     """Between two echo requests; 0: none are sent."""
     echo_failures: int = 4
     """Echoes in a row without an answer after which the link is given up."""
+    ipv6_least: int = IPV6_LEAST
 
 
 class PppLink:
@@ -61,28 +73,28 @@ class PppLink:
         """IPCP or IPV6CP came up or went down."""
         self.on_phase: Callable[[Phase], None] = _unphased
         self.phase = Phase.DEAD
+        self.why = ""
+        """Why the link is not up, where that is known; LCP's and the network protocols' own reasons are theirs."""
         self.looped = False
         """The line sends back what is sent: found by the magic number."""
         self.rejected_in = 0
         """Packets of unknown protocols that were rejected."""
+        self.too_long = 0
+        """Packets longer than this side takes, which were dropped."""
+        self.echoes_answered = 0
         self.lcp_options = LcpNegotiator(settings.lcp, lambda: draw() % 0xFFFF_FFFF + 1)
-        self.lcp = Automaton(
-            "LCP", self.lcp_options, lambda data: self._control(PppProtocol.LCP, data), settings.patience
-        )
+        self.lcp = Automaton("LCP", self.lcp_options, self._sender(PppProtocol.LCP), settings.patience)
         self.lcp.extra = self._lcp_extra
         self.lcp.on_up = self._lcp_up
         self.lcp.on_down = self._lcp_down
-        self.lcp.on_finished = self._lcp_finished
         self.ipcp = ipcp
         self.ipv6cp = ipv6cp
         self.networks: dict[PppProtocol, Automaton] = {}
         if ipcp is not None:
-            self._add(PppProtocol.IPCP, Automaton("IPCP", ipcp, self._sender(PppProtocol.IPCP), settings.patience))
+            self._add(PppProtocol.IPCP, ipcp)
         if ipv6cp is not None:
-            self._add(
-                PppProtocol.IPV6CP, Automaton("IPV6CP", ipv6cp, self._sender(PppProtocol.IPV6CP), settings.patience)
-            )
-        self._deframer = Deframer(self._framed)
+            self._add(PppProtocol.IPV6CP, ipv6cp)
+        self._deframer = Deframer(self._framed, settings.lcp.takes)
         self._now = 0
         self._echo_due: int | None = None
         self._echoes = 0
@@ -91,33 +103,40 @@ class PppLink:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def open(self, now: int) -> None:
-        """The line is there and traffic is wanted."""
+        """The line is there and traffic is wanted; a link that had come to its end begins again."""
+        self.why = ""
+        self.looped = False
+        if self.lcp.state is State.STOPPED:
+            self.lcp.down(now)  # what the table leaves to us where Open comes in Stopped (RFC 1661, 4.3)
         self.lcp.open(now)
         self.line_up(now)
 
     def line_up(self, now: int) -> None:
         """Carrier."""
         if self.lcp.state in (State.INITIAL, State.STARTING):
-            self._phase(Phase.ESTABLISH)
             self.lcp.up(now)
+        self._settle(now)
 
     def line_down(self, now: int) -> None:
         """Carrier lost: the link is dead at once."""
         if self.lcp.state not in (State.INITIAL, State.STARTING):
+            self.why = self.why or "the line is gone"
             self.lcp.down(now)
-        self._phase(Phase.DEAD)
+        self._settle(now)
 
-    def close(self, now: int) -> None:
+    def close(self, now: int, why: str = "closed on this side") -> None:
         """Terminate the link in good order."""
-        self._phase(Phase.TERMINATE)
+        if not self.why:
+            self.why = why
         self.lcp.close(now)
+        self._settle(now)
 
     def send_datagram(self, packet: bytes) -> bool:
         """An IP packet to the peer; False where its protocol is not up, or the peer's MRU is smaller."""
-        protocol, network = (
-            (PppProtocol.IPV4, PppProtocol.IPCP) if packet[0] >> 4 == 4 else (PppProtocol.IPV6, PppProtocol.IPV6CP)
-        )
-        automaton = self.networks.get(network)
+        if not packet:
+            return False
+        protocol = PppProtocol.IPV4 if packet[0] >> 4 == 4 else PppProtocol.IPV6
+        automaton = self.networks.get(_CARRIES[protocol])
         if automaton is None or not automaton.opened or len(packet) > self.peer_mru:
             return False
         self._frame(protocol, packet)
@@ -128,10 +147,22 @@ class PppLink:
         """The longest information field that the peer takes."""
         return self.lcp_options.send.mru if self.lcp.opened else MRU_DEFAULT
 
+    @property
+    def own_mru(self) -> int:
+        """The longest information field that the peer was told it may send."""
+        return self.lcp_options.receive.mru if self.lcp.opened else MRU_DEFAULT
+
     def is_up(self, protocol: PppProtocol) -> bool:
         """Whether IPCP or IPV6CP is open."""
         automaton = self.networks.get(protocol)
         return automaton is not None and automaton.opened
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why what is not up is not, as far as it is known."""
+        said = [self.why] if self.why else []
+        said += [f"{each.name}: {each.why}" for each in (self.lcp, *self.networks.values()) if each.why]
+        return tuple(said)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -147,11 +178,12 @@ class PppLink:
             each.tick(now)
         if self._echo_due is not None and self._echo_due <= now:
             self._echo(now)
+        self._settle(now)
 
     def _echo(self, now: int) -> None:
         if self._echoes >= self.settings.echo_failures:
             self._echo_due = None
-            self.close(now)
+            self.close(now, f"{self._echoes} echoes in a row were not answered")
             return
         self._echoes += 1
         self._echo_due = now + self.settings.echo_every
@@ -168,10 +200,16 @@ class PppLink:
             self._deframer.feed(data)
         else:
             self._framed(data)
+        self._settle(now)
 
     @property
     def fcs_errors(self) -> int:
         return self._deframer.fcs_errors
+
+    @property
+    def aborted(self) -> int:
+        """Frames of the serial line that were too short, too long, or ended with an escape."""
+        return self._deframer.aborted
 
     def _framed(self, body: bytes) -> None:
         now = self._now
@@ -180,31 +218,29 @@ class PppLink:
         except PppError:
             self.lcp.discarded += 1
             return
-        if protocol == PppProtocol.LCP:
+        if len(information) > self.settings.lcp.takes:
+            self.too_long += 1
+        elif protocol == PppProtocol.LCP:
             self.lcp.receive(information, now)
-            self._look_for_loop(now)
-            return
-        if not self.lcp.opened:
-            return  # RFC 1661, 3.4: silently discarded
-        if protocol in (PppProtocol.IPV4, PppProtocol.IPV6):
-            network = PppProtocol.IPCP if protocol == PppProtocol.IPV4 else PppProtocol.IPV6CP
+        elif self.lcp.opened:  # else silently discarded (RFC 1661, 3.4)
+            self._network(protocol, information, now)
+
+    def _network(self, protocol: int, information: bytes, now: int) -> None:
+        for carried, network in _CARRIES.items():
             automaton = self.networks.get(network)
-            if automaton is not None:
+            if automaton is None or automaton.state is State.INITIAL:
+                continue
+            if protocol == network:
+                automaton.receive(information, now)
+                return
+            if protocol == carried:
                 if automaton.opened and information:
                     self.on_datagram(information, now)
                 return
-        elif protocol in self.networks:
-            self.networks[PppProtocol(protocol)].receive(information, now)
-            return
         self.rejected_in += 1
         quoted = protocol.to_bytes(2, "big") + information
         reject = ControlPacket(Code.PROTOCOL_REJECT, self.rejected_in & 0xFF, quoted[: self.peer_mru - 4])
         self._control(PppProtocol.LCP, reject.encode())
-
-    def _look_for_loop(self, now: int) -> None:
-        if not self.looped and self.lcp_options.looped >= LOOPED_AFTER:
-            self.looped = True
-            self.close(now)
 
     def _lcp_extra(self, packet: ControlPacket, now: int) -> bool:
         match packet.code:
@@ -212,19 +248,28 @@ class PppLink:
                 self._protocol_rejected(packet, now)
             case Code.ECHO_REQUEST:
                 if self.lcp.opened and len(packet.data) >= _MAGIC:
+                    self._own_magic(packet.data)
                     magic = self.lcp_options.magic.to_bytes(_MAGIC, "big")
-                    if magic != bytes(_MAGIC) and packet.data[:_MAGIC] == magic:
-                        self.lcp_options.looped += 1
-                    reply = ControlPacket(Code.ECHO_REPLY, packet.identifier, magic + packet.data[_MAGIC:])
-                    self._control(PppProtocol.LCP, reply.encode()[: self.peer_mru])
+                    answer = (magic + packet.data[_MAGIC:])[: self.peer_mru - _MAGIC]
+                    self._control(PppProtocol.LCP, ControlPacket(Code.ECHO_REPLY, packet.identifier, answer).encode())
             case Code.ECHO_REPLY:
-                if packet.identifier == self._echo_identifier:
+                if packet.identifier == self._echo_identifier and len(packet.data) >= _MAGIC and self._echoes:
+                    self._own_magic(packet.data)
+                    self.echoes_answered += 1
                     self._echoes = 0
             case Code.DISCARD_REQUEST:
                 pass
             case _:
                 return False
         return True
+
+    def _own_magic(self, data: bytes) -> None:
+        """Our own magic number from the other side: the line is looped back (RFC 1661, 6.4)."""
+        magic = self.lcp_options.magic
+        if magic and int.from_bytes(data[:_MAGIC], "big") == magic:
+            self.lcp_options.looped += 1
+        else:
+            self.lcp_options.looped = 0
 
     def _protocol_rejected(self, packet: ControlPacket, now: int) -> None:
         if len(packet.data) < 2 or not self.lcp.opened:
@@ -239,39 +284,73 @@ class PppLink:
 
     # -- layers --------------------------------------------------------------------------------------------------------
 
+    def _settle(self, now: int) -> None:
+        """After whatever happened: give up what cannot go on, and tell of the phase."""
+        if not self.looped and self.lcp_options.looped >= LOOPED_AFTER:
+            self.looped = True
+            self._give_up("the line is looped back: what is sent comes back", now)
+        elif self.lcp_options.refusal and self.lcp.state > State.STOPPING:
+            self._give_up(self.lcp_options.refusal, now)
+        phase = _PHASES.get(self.lcp.state, Phase.DEAD)
+        if phase is not self.phase:
+            self.phase = phase
+            self.on_phase(phase)
+
+    def _give_up(self, why: str, now: int) -> None:
+        self.why = why
+        self.lcp.close(now)
+
     def _lcp_up(self, now: int) -> None:
-        self._phase(Phase.NETWORK)
-        for each in self.networks.values():
-            each.mru = self.lcp_options.send.mru
+        self.why = ""
+        agreed = self.lcp_options
+        self._deframer.expect(agreed.receive.accm)
+        self.lcp.mru = agreed.send.mru
+        for protocol, each in self.networks.items():
+            each.mru = agreed.send.mru
+            if protocol is PppProtocol.IPV6CP and min(agreed.send.mru, agreed.receive.mru) < self.settings.ipv6_least:
+                each.why = (
+                    f"an MRU of {min(agreed.send.mru, agreed.receive.mru)}, IPv6 needs {self.settings.ipv6_least}"
+                )
+                continue
             each.open(now)
             each.up(now)
-        self.lcp.mru = self.lcp_options.send.mru
         if self.settings.echo_every:
             self._echoes = 0
             self._echo_due = now + self.settings.echo_every
 
     def _lcp_down(self, now: int) -> None:
         self._echo_due = None
+        self._deframer.expect(ACCM_DEFAULT)
+        self.lcp.mru = MRU_DEFAULT
         for each in self.networks.values():
             if each.state not in (State.INITIAL, State.STARTING):
                 each.down(now)
             if each.state is State.STARTING:
                 each.close(now)
-        if self.phase is Phase.NETWORK:
-            self._phase(Phase.ESTABLISH)
 
-    def _lcp_finished(self, _now: int) -> None:
-        self._phase(Phase.DEAD)
+    def _add(self, protocol: PppProtocol, options: IpcpNegotiator | Ipv6cpNegotiator) -> None:
+        automaton = Automaton(protocol.name, options, self._sender(protocol), self.settings.patience)
 
-    def _add(self, protocol: PppProtocol, automaton: Automaton) -> None:
-        automaton.on_up = lambda now: self.on_network(protocol, True, now)
-        automaton.on_down = lambda now: self.on_network(protocol, False, now)
+        told = False
+
+        def up(now: int) -> None:
+            nonlocal told
+            if options.agreed:
+                told = True
+                self.on_network(protocol, True, now)
+            else:
+                automaton.close(now)
+                automaton.why = "the peer gives this side no address, and takes none that it brings"
+
+        def down(now: int) -> None:
+            nonlocal told
+            if told:
+                told = False
+                self.on_network(protocol, False, now)
+
+        automaton.on_up = up
+        automaton.on_down = down
         self.networks[protocol] = automaton
-
-    def _phase(self, phase: Phase) -> None:
-        if phase is not self.phase:
-            self.phase = phase
-            self.on_phase(phase)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from bench.net.ppp.automaton import Judged
 from bench.net.ppp.packets import Code, Option
 from bench.net.protocols import V4_ANY
 
-_NO_INTERFACE: Final = bytes(8)
+NO_INTERFACE: Final = bytes(8)
 
 
 class IpcpOption(IntEnum):
@@ -24,7 +24,14 @@ class IpcpNegotiator:
     """One side's address, and what it gives a peer that asks for one."""
 
     def __init__(
-        self, own: bytes = V4_ANY, *, give: bytes = V4_ANY, dns: bytes = V4_ANY, wants_dns: bool = False
+        self,
+        own: bytes = V4_ANY,
+        *,
+        give: bytes = V4_ANY,
+        dns: bytes = V4_ANY,
+        wants_dns: bool = False,
+        permits: Callable[[bytes], bool] | None = None,
+        remembered: bytes = V4_ANY,
     ) -> None:
         self.own = own
         """This side's address; 0.0.0.0 asks the peer for one."""
@@ -32,16 +39,24 @@ class IpcpNegotiator:
         """What the peer gets that asks; 0.0.0.0: nothing is left for it."""
         self.dns = dns
         self.wants_dns = wants_dns
+        self.permits = permits
+        """Addresses a peer may bring itself; None: where there is one to give, that one alone, and any other where there is none."""
+        self.remembered = remembered
+        """What a side that asks would like to have again."""
         self.local = own
         self.peer = V4_ANY
         self.server = V4_ANY
         """The name server that the peer has told."""
+        self.refused = 0
+        """Requests for an address when there was none to give."""
         self._options: dict[int, bytes] = {}
         self.begin()
 
     def begin(self) -> None:
         self.local = self.own
-        self._options = {IpcpOption.ADDRESS: self.own}
+        self.peer = V4_ANY
+        self.server = V4_ANY
+        self._options = {IpcpOption.ADDRESS: self.own if self.own != V4_ANY else self.remembered}
         if self.wants_dns:
             self._options[IpcpOption.DNS] = V4_ANY
 
@@ -53,14 +68,13 @@ class IpcpNegotiator:
         if rejected:
             return Judged(Code.CONFIGURE_REJECT, rejected)
         better = []
-        peer = self.peer
+        peer = V4_ANY
         for each in options:
             if each.kind == IpcpOption.DNS and each.value != self.dns:
                 better.append(Option(each.kind, self.dns))
             elif each.kind == IpcpOption.ADDRESS:
-                wanted = self.give if self.give != V4_ANY else each.value
-                if each.value != wanted or each.value == self.local:
-                    better.append(Option(each.kind, wanted))
+                if not self._may_have(each.value):
+                    better.append(Option(each.kind, self.give))
                 peer = each.value
         if better:
             kinds = {each.kind for each in better}
@@ -71,6 +85,7 @@ class IpcpNegotiator:
         return Judged(Code.CONFIGURE_ACK, options)
 
     def acked(self, options: tuple[Option, ...]) -> None:
+        self.local = V4_ANY
         for each in options:
             if each.kind == IpcpOption.ADDRESS:
                 self.local = each.value
@@ -90,11 +105,27 @@ class IpcpNegotiator:
         for each in options:
             self._options.pop(each.kind, None)
 
+    @property
+    def agreed(self) -> bool:
+        """Whether this side has an address."""
+        return self.local != V4_ANY
+
+    def _may_have(self, address: bytes) -> bool:
+        """Whether the peer may have an address."""
+        if address in (V4_ANY, self.local):
+            return False
+        if address == self.give:
+            return True
+        return self.permits(address) if self.permits is not None else self.give == V4_ANY
+
     def _known(self, option: Option) -> bool:
         if len(option.value) != 4:
             return False
         if option.kind == IpcpOption.ADDRESS:
-            return option.value != V4_ANY or self.give != V4_ANY  # nothing to give: reject, and the peer may go without
+            if self.give == V4_ANY and not self._may_have(option.value):
+                self.refused += 1
+                return False  # nothing to offer instead: reject, and the peer has none
+            return True
         return option.kind == IpcpOption.DNS and self.dns != V4_ANY
 
 
@@ -103,19 +134,20 @@ class Ipv6cpNegotiator:
 
     IDENTIFIER: Final = 1
 
-    def __init__(self, own: bytes, *, give: bytes = _NO_INTERFACE, draw: Callable[[], bytes]) -> None:
+    def __init__(self, own: bytes, *, give: bytes = NO_INTERFACE, draw: Callable[[], bytes]) -> None:
         self.own = own
         """Eight bytes; zero asks the peer for one."""
         self.give = give
         """What a peer with zero is told; zero: something drawn."""
         self.draw = draw
         self.local = own
-        self.peer = _NO_INTERFACE
+        self.peer = NO_INTERFACE
         self._wanted: bytes | None = own
         self.begin()
 
     def begin(self) -> None:
         self.local = self.own
+        self.peer = NO_INTERFACE
         self._wanted = self.own
 
     def request(self) -> tuple[Option, ...]:
@@ -126,25 +158,37 @@ class Ipv6cpNegotiator:
         if rejected:
             return Judged(Code.CONFIGURE_REJECT, rejected)
         for each in options:
-            if each.value == self._wanted and each.value == _NO_INTERFACE:
+            if each.value == self._wanted and each.value == NO_INTERFACE:
                 return Judged(Code.CONFIGURE_REJECT, options)  # neither side has one: IPv6 is not for this link (4.1)
-            if each.value in (_NO_INTERFACE, self._wanted) or (self.give != _NO_INTERFACE and each.value != self.give):
+            if each.value in (NO_INTERFACE, self._wanted) or (self.give != NO_INTERFACE and each.value != self.give):
                 if insist:
                     return Judged(Code.CONFIGURE_REJECT, options)
-                told = self.give if self.give != _NO_INTERFACE else self.draw()
+                told = self.give if self.give != NO_INTERFACE else self._other()
                 return Judged(Code.CONFIGURE_NAK, (Option(self.IDENTIFIER, told),))
             self.peer = each.value
         return Judged(Code.CONFIGURE_ACK, options)
 
     def acked(self, options: tuple[Option, ...]) -> None:
-        for each in options:
-            self.local = each.value
+        self.local = options[0].value if options else NO_INTERFACE
 
     def nakked(self, options: tuple[Option, ...]) -> None:
         for each in options:
             if each.kind == self.IDENTIFIER and len(each.value) == 8:
-                self._wanted = each.value if each.value != _NO_INTERFACE else self.draw()
+                self._wanted = each.value if each.value != NO_INTERFACE else self._other()
 
     def rejected(self, options: tuple[Option, ...]) -> None:
         if any(each.kind == self.IDENTIFIER for each in options):
             self._wanted = None
+
+    @property
+    def agreed(self) -> bool:
+        """Whether this side has an identifier."""
+        return self.local != NO_INTERFACE
+
+    def _other(self) -> bytes:
+        """One that this side does not have, and that claims to be no one's hardware address (RFC 4291, 2.5.1: the u bit is 0)."""
+        while True:
+            drawn = self.draw()
+            drawn = bytes((drawn[0] & 0xFD,)) + drawn[1:]
+            if drawn not in (NO_INTERFACE, self._wanted):
+                return drawn
