@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 WINDOW_MESSAGES = 10
 """Messages a channel has, on average, in the window over which fairness is taken."""
+OF_THE_LINE = frozenset({"goodput", "raw_share", "exchange_error"})
+"""What is measured against the time that characters take on the line."""
 HEADER_LENGTH = 5
 DATA = 4
 NO_MEMORY = 0x6A84
@@ -113,6 +115,9 @@ class Transfer(Step):
             raise BenchFault("transfer needs open channels: put an open_channels step before it")
         if [self.duration, self.messages, self.size].count(None) != 2:
             raise BenchFault("transfer takes one of 'for', 'messages' and 'size'")
+        judged = {name for name, limits in self.measure.items() if limits.judged}
+        if context.rig.unpaced and judged and judged <= OF_THE_LINE:
+            raise NotApplicable(context.rig.unpaced)
         flows = [_Flow(socket, self.direction, self.size, self.verify) for socket in sockets]
         with Watch(context, _of_interest) as watch:
             context.engine.call(lambda: _each(flow.start for flow in flows))
@@ -165,7 +170,7 @@ class Transfer(Step):
         if self.size is not None:
             return  # too short to speak of a steady flow
         rig = context.rig
-        of_the_line = self.measure.keys() & {"goodput", "raw_share", "exchange_error"}
+        of_the_line = self.measure.keys() & OF_THE_LINE
         if rig.unpaced:
             if of_the_line:
                 raise NotApplicable(rig.unpaced)
