@@ -161,7 +161,7 @@ RESTART_SLACK_MS: Final = 100
 def patience_on(hz: int, octet: int, longest: int, beyond: int = 0) -> Patience:
     """Timers for a line whose octets take ``octet`` ticks: twice the time of a frame of ``longest`` octets each way, ``beyond`` ticks and 100 ms.
 
-    A line of 9600 baud gives 6.6 s where frames have 1500 octets, a fast one 0.1 s (RFC 1661, 4.6: "large enough" on slow links, shorter on fast ones).
+    A line of 9600 baud gives 6.4 s where frames have 1500 octets, a fast one 0.1 s (RFC 1661, 4.6: large enough on slow links, shorter on fast ones).
     """
     return Patience(4 * octet * longest + beyond + hz * RESTART_SLACK_MS // 1000)
 
@@ -278,7 +278,7 @@ class Automaton:
         elif code in (Code.CONFIGURE_ACK, Code.CONFIGURE_NAK, Code.CONFIGURE_REJECT):
             self._replied(packet, parse_options(packet.data), now)
         elif code == Code.TERMINATE_REQUEST:
-            self.why = "the peer terminates"
+            self.why = self.why or "the peer terminates"
             self.event(Event.TERMINATE_REQUEST, now)
         elif code == Code.TERMINATE_ACK:
             self.event(Event.TERMINATE_ACK, now)

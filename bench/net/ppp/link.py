@@ -109,6 +109,13 @@ class PppLink:
         if self.lcp.state is State.STOPPED:
             self.lcp.down(now)  # what the table leaves to us where Open comes in Stopped (RFC 1661, 4.3)
         self.lcp.open(now)
+        if self.lcp.opened:
+            for each in self.networks.values():
+                if each.state is State.STOPPED:
+                    each.down(now)
+                    each.up(now)
+                elif each.state is State.CLOSED:
+                    each.open(now)
         self.line_up(now)
 
     def line_up(self, now: int) -> None:
