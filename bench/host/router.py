@@ -46,7 +46,10 @@ NOWHERE: Final = -2
 """An interface no node has: a route over it means that there is nobody (RFC 1812, 5.2.4.3: what lies in our own prefix never goes out)."""
 GONE_KEPT: Final = 512
 """Addresses of cards that went, of which the router knows that nobody has them now."""
-ROUTER: Final = IpSettings(connections=256, send_buffer=65_535, receive_buffer=65_535, flow_packets=64)
+ROUTER: Final = IpSettings(connections=256, send_buffer=65_535, receive_buffer=65_535, flow_packets=1024)
+"""A flow to the cards is held back by the window that its card offers: the host holds what a card has no memory for (the paper, 3.4)."""
+HELD: Final = 1 << 20
+"""Bytes for the chain that the host holds in all; what comes beyond is dropped, as in any router."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,9 @@ class Router(IpPlug):
         chain_side = self.raise_port(Port.OUTWARD, max(junction.chain.mtu, 68))
         assert chain_side is not None
         chain_side.up = False
+        link = junction.link(Port.OUTWARD)
+        if link is not None:
+            link.queue.total_bytes = max(link.queue.total_bytes, HELD)
         for prefix in self.prefixes.values():
             self.node.assign(chain_side.number, address_of(prefix, 0))
             self.node.routes.add(Route(prefix, NOWHERE))

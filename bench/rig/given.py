@@ -23,7 +23,35 @@ class Given(FileModel):
     ta1: Annotated[Ta1, Field(description="F and D to negotiate, coded as TA1")] = 0x11
     clock_hz: Annotated[Count, Field(description="card clock in Hz", le=20_000_000)] = DEFAULT_CLOCK_HZ
     mtu: Annotated[Count, Field(description="largest packet in bytes", ge=32, le=1500)] = 256
-    stack: Annotated[Literal["channel"], Field(description="the stack the card carries")] = "channel"
+    stack: Annotated[Literal["channel", "ip", "both"], Field(description="the stack the card carries")] = "channel"
+    addressing: Annotated[
+        Literal["numbered", "static", "pool"] | None,
+        Field(description="IP: whence cards have their addresses (numbered: from the chain's prefix and their number)"),
+    ] = None
+    pool: Annotated[
+        Count | None, Field(description="IP: addresses of each version in the host's pool (64)", le=4096)
+    ] = None
+    names: Annotated[
+        Line | None,
+        Field(
+            description="IP: the names that cards claim, from the host outward, separated by blanks (card-1 card-2 ...)"
+        ),
+    ] = None
+    uplink_latency: Annotated[Duration | None, Field(description="IP: latency of the host's uplink, one way (0)")] = (
+        None
+    )
+    uplink_jitter: Annotated[
+        Duration | None, Field(description="IP: what chance adds to that latency, at most (0)")
+    ] = None
+    uplink_bandwidth: Annotated[
+        Count | None, Field(description="IP: bits a second of the uplink, each way (without bound)")
+    ] = None
+    uplink_loss: Annotated[
+        Number | None, Field(description="IP: probability that a packet is lost on the uplink", ge=0, le=1)
+    ] = None
+    uplink_mtu: Annotated[Count | None, Field(description="IP: MTU of the uplink in bytes (1500)", ge=576, le=9000)] = (
+        None
+    )
     protocol: Annotated[Literal["T=0", "T=1"], Field(description="transmission protocol")] = "T=0"
     offers: Annotated[
         Literal["T=0", "T=1", "both"] | None,
@@ -102,7 +130,7 @@ class Given(FileModel):
 class Needs(FileModel):
     """What the card and the rig must declare for a scenario to apply; anything else is not applicable, with the reason."""
 
-    stack: Annotated[str | None, Field(description="a stack the card must carry: channel")] = None
+    stack: Annotated[str | None, Field(description="a stack the card must carry: channel or ip")] = None
     protocol: Annotated[Literal["T=0", "T=1"] | None, Field(description="a protocol the card must offer")] = None
     channels: Annotated[Count | None, Field(description="channels each card must have, at least")] = None
     ports: Annotated[Count | None, Field(description="I/O ports each card must have, at least")] = None

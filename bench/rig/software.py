@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from bench.card.applications import DATAGRAMS
 from bench.card.applications.installed import ApplicationError, carried
 from bench.card.card import Card
 from bench.card.defects import DEFECTS, Defect
@@ -12,6 +13,7 @@ from bench.card.pps_behaviour import PpsBehaviour
 from bench.card.profile import MEMORY, Application, CardProfile
 from bench.engine import Engine, Timebase
 from bench.hop.link import PollPlan
+from bench.hop.parking import ParkingLot
 from bench.iso7816.atr import SpecificMode
 from bench.iso7816.atr_values import Edc
 from bench.iso7816.disturbance import Disturbance, NoiseBurst
@@ -24,6 +26,7 @@ from bench.readers.software import SoftwareReader
 from bench.readers.wrappers import Cutting, Recorded
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
+from bench.rig.ip_network import ip_profile
 
 PLAIN: Final = "plain"
 REFERENCE: Final = "reference"
@@ -59,6 +62,9 @@ def profile_named(name: str, given: Given, number: int) -> CardProfile:
         pps=given.pps or PpsBehaviour.SOUND,
         nulls=given.nulls or 0,
         wtxs=given.wtxs or 0,
+        channel_stack=given.stack != "ip",
+        ip=None if given.stack == "channel" or name == PLAIN else ip_profile(given, number),
+        ip_applications=DATAGRAMS,
     )
     if name in (REFERENCE, PLAIN):
         return card
@@ -137,6 +143,7 @@ class SoftwareChain:
 
     def __init__(self, engine: Engine, given: Given, poll: PollPlan, detects: bool, sink: Sink, seed: int = 0) -> None:
         self.places: list[Place] = []
+        self.lot = ParkingLot()
         for number in range(1, given.cards + 1):
             reader = SoftwareReader(engine, given.clock_hz, given.ta1, detects=detects)
             reader.wishes = wishes_of(given)
@@ -156,6 +163,12 @@ class SoftwareChain:
     @property
     def cards(self) -> list[Card]:
         return [place.card for place in self.places]
+
+    def park_idle_polls(self) -> ParkingLot:
+        """From now on idle polls cost no events, where nobody wants to see each of them. Call it under the virtual clock, before anything is powered."""
+        for place in self.places:
+            place.reader.lot = self.lot
+        return self.lot
 
     def remove(self, number: int) -> None:
         """Take card ``number`` off its hop."""
