@@ -464,9 +464,9 @@ class Connection:
         self.rcv_adv = seq_add(self.rcv_nxt, min(self._in.room, _WINDOW_MAX))  # as our SYN told
         if acceptable:
             self.snd_una = self.snd_nxt = self.snd_max = segment.ack
+            self._ack_now = True
             self._established(segment, now)
             if self.state in _SYNCHRONIZED:
-                self._ack_now = True
                 self._take_payload(segment, now)
                 self._output(now)
         else:  # both have opened at once (MUST-10)
@@ -518,7 +518,9 @@ class Connection:
                 return
             if flags & URG:
                 self._urgent(segment)
-        if self.state is not State.CLOSED:
+        if self.state is State.SYN_RECEIVED:
+            self._emit(ACK, self.snd_max, b"", now)
+        elif self.state is not State.CLOSED:
             self._ack_now = True
             self._output(now)
 
@@ -588,6 +590,7 @@ class Connection:
             self._fin_acknowledged(now)
 
     def _fin_acknowledged(self, now: int) -> None:
+        self._fin_queued = False  # it is done with, and never goes out again
         if self.state is State.FIN_WAIT_1:
             self.state = State.FIN_WAIT_2
             if self.deaf:

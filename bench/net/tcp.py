@@ -225,9 +225,9 @@ class Tcp:
 
     def _listened(self, ends: Endpoints, segment: Segment, now: int) -> bool:
         """LISTEN (3.10.7.2). False where a reset is due."""
-        listener = next(
-            (each for each in self.listeners if each.port == ends.local_port and each.address in (b"", ends.local)),
-            None,
+        listening = [each for each in self.listeners if each.port == ends.local_port]
+        listener = next((each for each in listening if each.address == ends.local), None) or next(
+            (each for each in listening if not each.address), None
         )
         if listener is None or segment.flags & ACK:
             return segment.flags & RST != 0
