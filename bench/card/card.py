@@ -70,6 +70,7 @@ class Card:
         self.io1.queue.total_bytes = profile.buffer
         self.chain.on_number = self._numbered
         self.threads = Threads(engine, self._crashed)
+        self.io1.machine.settle = self.threads.settle
         self.io = ChannelCommunication(self.node, profile.window)
         self.contacts = Contacts(
             engine, profile.atr, profile.atr_delay_cycles, self, self._reset, profile.traits, {0: _Node(self)}

@@ -6,6 +6,7 @@ nobody who only communicates.
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
@@ -73,6 +74,10 @@ class Threads:
         self._jobs: list[tuple[int, Promise[None]]] = []
         self._last = 0
         self._timer: Timer | None = None
+        self._ready: deque[tuple[Program, str, int]] = deque()
+        self._called = False
+        """An event will run those that are ready."""
+        self._going = False
 
     def start(self, program: Program, name: str) -> None:
         """Start a thread, as an event of its own."""
@@ -92,6 +97,7 @@ class Threads:
             except RuntimeError as error:  # it waits for something while it is being closed
                 self.on_crash(name, error)
         self._jobs.clear()
+        self._ready.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -122,7 +128,29 @@ class Threads:
             self._ended(program)
             self.on_crash(name, error)
             return
-        promise.then(lambda: self.engine.after(0, lambda: self._step(program, name, epoch)))
+        promise.then(lambda: self._can_go_on(program, name, epoch))
+
+    def _can_go_on(self, program: Program, name: str, epoch: int) -> None:
+        self._ready.append((program, name, epoch))
+        if not self._called:
+            self._called = True
+            self.engine.after(0, self._turn)
+
+    def _turn(self) -> None:
+        self._called = False
+        self.settle()
+
+    def settle(self) -> None:
+        """Run every thread that can go on until all wait. An event does that anyway, at this very time: who cannot wait for it calls."""
+        if self._going:
+            return
+        self._going = True
+        ready = self._ready
+        try:
+            while ready:
+                self._step(*ready.popleft())
+        finally:
+            self._going = False
 
     def _ended(self, program: Program) -> None:
         self._programs.pop(program, None)

@@ -101,6 +101,7 @@ class ChannelNode:
         self.junction = junction if junction is not None else Junction(chain)
         if plugged:
             self.junction.plug((Kind.CHANNEL,), self)
+            self.junction.may_overtake = _is_waited_for
         loopback = Loopback(engine, chain.own_mtu)
         self.routes = RouteTable(chain, loopback)
         self.emission = Emission(self.routes)
@@ -143,3 +144,8 @@ class ChannelNode:
     def node_down(self, node: int, reason: str) -> None:
         del reason
         self.table.lose(lambda peer: peer >= node, Cause.NOT_REACHABLE)
+
+
+def _is_waited_for(kind: Kind, packet: bytes) -> bool:
+    """Everything but CREDIT: half a window of messages may still come before it is missed, and many channels send theirs in one breath."""
+    return kind is not Kind.CHANNEL or packet[0] & 0x1F != MessageType.CREDIT

@@ -42,6 +42,8 @@ class HopCard:
         self.on_packet: Callable[[Kind, bytes], None] = _drop
         self.has_room: Callable[[int], bool] = _always
         """Whether a packet of so many bytes can be taken now."""
+        self.settle: Callable[[], None] = _nothing
+        """Called between a packet and the answer to the command that brought it: what is said to it at once goes with that answer."""
         self.cutter = Cutter()
         self.joiner = Joiner(mtu)
         self.announced = False
@@ -60,6 +62,7 @@ class HopCard:
         """ENVELOPE. ``le`` is what the transport carries beside data (256 for Le = 00), None on T=0."""
         self._acknowledge(p1)
         self.announced = False
+        self.queue.withdraw()  # announced and not given: what has come meanwhile may go before it
         if not segment:
             return HopAnswer(b"", SW_EMPTY)
         if self.joiner.is_new(segment):
@@ -71,6 +74,7 @@ class HopCard:
                 return HopAnswer(b"", SW_SENSELESS)
             if whole is not None:
                 self.on_packet(*whole)
+                self.settle()
         waiting = self._load()
         if not waiting:
             return HopAnswer(b"", SW_OK)
@@ -141,6 +145,10 @@ class HopCard:
 
 
 def _drop(_kind: Kind, _packet: bytes) -> None:
+    pass
+
+
+def _nothing() -> None:
     pass
 
 

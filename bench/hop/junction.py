@@ -3,7 +3,7 @@
 A stack is a plug: it takes packets of its kinds from either link, sends with ``link(port).submit``, and offers the four calls upward.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from enum import Enum
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class Junction:
         self.stacks: list[Stack] = []
         self.unknown = 0
         """Packets of a kind that no stack here carries."""
+        self.may_overtake: Callable[[Kind, bytes], bool] = _any
+        """What its links' queues ask of a short packet; to be set before they are attached."""
         self._by_kind: dict[Kind, Stack] = {}
         chain.on_forget = self._forgotten
         chain.on_node_up = self._node_up
@@ -88,6 +90,7 @@ class Junction:
 
     def _attach(self, link: Link, port: Port) -> None:
         link.queue.on_taken = self._taken
+        link.queue.may_overtake = self.may_overtake
         link.on_packet = lambda kind, packet: self.receive(kind, packet, port)
 
     def _taken(self, flow: Hashable) -> None:
@@ -105,3 +108,7 @@ class Junction:
     def _node_down(self, node: int, reason: str) -> None:
         for stack in self.stacks:
             stack.node_down(node, reason)
+
+
+def _any(_kind: Kind, _packet: bytes) -> bool:
+    return True

@@ -4,6 +4,10 @@ A flow is whatever the stack above names with a key (a channel and its direction
 weight; a packet may overdraw it, which the next turn pays for. A flow that was idle goes first for one turn, so that a short message overtakes
 bulk; one that empties during that turn waits behind the others before it counts as new again, so that nobody gains by pausing.
 
+A flow that has no more than a short packet waiting (or two: a credit and a word) goes before all turns: a conversation of single words does not wait
+for a round of bulk. What it may send so is bounded: as many bytes as its turns would give it, and ``BURST`` quanta beyond that. They are paid for in
+its next turn, as far as one turn reaches.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
@@ -16,6 +20,14 @@ from bench.hop.segment import Kind
 
 URGENT: Final[None] = None
 """The key of packets that go before every flow."""
+BURST: Final = 8
+"""Quanta that a flow may have saved for short packets."""
+SHORT: Final = 2
+"""What waits in a flow is short up to the quantum divided by this, ..."""
+WORDS: Final = 2
+"""... and in no more packets than this."""
+REMEMBERED: Final = 64
+"""Flows whose spending is remembered while they are idle."""
 
 
 @dataclass(slots=True)
@@ -27,12 +39,27 @@ class Queued:
     flow: Hashable
 
 
-class _Flow:
-    __slots__ = ("deficit", "waiting")
+@dataclass(slots=True)
+class _Before:
+    """What taking a packet changed. (Not frozen: one is made for every packet.)"""
 
-    def __init__(self, deficit: int) -> None:
+    deficit: int
+    savings: int
+    short: bool
+
+
+class _Flow:
+    __slots__ = ("counted", "deficit", "period", "savings", "waiting")
+
+    def __init__(self, deficit: int, savings: int, counted: int, period: int) -> None:
         self.deficit = deficit
         self.waiting: deque[Queued] = deque()
+        self.savings = savings
+        """Bytes it may send as short packets before its turn."""
+        self.counted = counted
+        """What all flows together had been given when its savings were last counted, ..."""
+        self.period = period
+        """... and in which busy period."""
 
 
 class FairQueue:
@@ -45,12 +72,23 @@ class FairQueue:
         self.bytes = 0
         """Bytes waiting."""
         self.on_taken: Callable[[Hashable], None] = _nobody
+        self.may_overtake: Callable[[Kind, bytes], bool] = _any
+        """Whether a short packet has somebody who waits for it."""
         self.weights: dict[Hashable, int] = {}
         self._urgent: deque[Queued] = deque()
         self._flows: dict[Hashable, _Flow] = {}
         self._new: deque[Hashable] = deque()
         self._old: deque[Hashable] = deque()
+        self._short: deque[Hashable] = deque()
+        self._spent: dict[Hashable, _Flow] = {}
+        """Idle flows that had spent some of their savings in this busy period."""
+        self._given = 0
+        """Bytes that all flows together were given."""
+        self._period = 0
+        """Times that the queue was empty: then nobody owes anybody anything."""
         self._head: Queued | None = None
+        self._before = _Before(0, 0, False)
+        """How the flow of ``_head`` stood before it was taken."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -73,9 +111,12 @@ class FairQueue:
             if full and not force:
                 return False
             if flow is None:
-                flow = self._flows[packet.flow] = _Flow(self._allowance(packet.flow))
+                flow = self._flows[packet.flow] = self._flow(packet.flow)
                 self._new.append(packet.flow)
             flow.waiting.append(packet)
+            if self._is_short(flow) and self.may_overtake(packet.kind, packet.data):
+                self._count_savings(packet.flow, flow)
+                self._short.append(packet.flow)
         self.bytes += len(packet.data)
         self._count += 1
         return True
@@ -86,6 +127,22 @@ class FairQueue:
             self._head = self._take()
         return self._head
 
+    def withdraw(self) -> None:
+        """What ``peek`` gave is free to be another packet again."""
+        packet, self._head = self._head, None
+        if packet is None:
+            return
+        if packet.flow is URGENT:
+            self._urgent.appendleft(packet)
+            return
+        flow = self._flows[packet.flow]
+        before = self._before
+        flow.waiting.appendleft(packet)
+        flow.deficit, flow.savings = before.deficit, before.savings
+        self._given -= len(packet.data)
+        if before.short:
+            self._short.appendleft(packet.flow)
+
     def pop(self) -> Queued | None:
         """The packet whose turn it is."""
         packet = self._head if self._head is not None else self._take()
@@ -94,6 +151,9 @@ class FairQueue:
             return None
         self.bytes -= len(packet.data)
         self._count -= 1
+        if not self._count:
+            self._period += 1
+            self._spent.clear()
         if packet.flow is not URGENT:
             self.on_taken(packet.flow)
         return packet
@@ -102,6 +162,11 @@ class FairQueue:
         if self._urgent:
             return self._urgent.popleft()
         new, old, flows = self._new, self._old, self._flows
+        while self._short:
+            key = self._short.popleft()
+            flow = flows[key]
+            if flow.waiting and self._is_short(flow) and flow.savings >= len(flow.waiting[0].data):
+                return self._overtake(key, flow)
         while new or old:
             turns = new or old
             key = turns[0]
@@ -115,12 +180,58 @@ class FairQueue:
                 if turns is new:
                     old.append(key)
                 else:
-                    del flows[key]
+                    self._forget(key, flow)
             else:
                 packet = flow.waiting.popleft()
-                flow.deficit -= len(packet.data)
+                self._before = _Before(flow.deficit, flow.savings, False)
+                length = len(packet.data)
+                flow.deficit -= length
+                flow.savings -= length
+                self._given += length
                 return packet
         return None
+
+    def _overtake(self, key: Hashable, flow: _Flow) -> Queued:
+        packet = flow.waiting.popleft()
+        length = len(packet.data)
+        self._before = _Before(flow.deficit, flow.savings, True)
+        flow.savings -= length
+        flow.deficit = max(flow.deficit - length, 1 - self._allowance(key))
+        self._given += length
+        return packet
+
+    def _is_short(self, flow: _Flow) -> bool:
+        waiting = flow.waiting
+        return len(waiting) <= WORDS and SHORT * sum([len(each.data) for each in waiting]) <= self.quantum
+
+    def _count_savings(self, key: Hashable, flow: _Flow) -> None:
+        """Add an equal part (by weight) of what all were given meanwhile; all that can be saved, where the queue was empty meanwhile."""
+        most = BURST * self._allowance(key)
+        if flow.period != self._period:
+            flow.period = self._period
+            flow.savings = most
+        else:
+            weight = self.weights.get(key, 1) if self.weights else 1
+            earned = (self._given - flow.counted) * weight // max(1, len(self._flows))
+            flow.savings = min(most, max(0, flow.savings + earned))
+        flow.counted = self._given
+
+    def _flow(self, key: Hashable) -> _Flow:
+        """A flow that begins: with all savings, or with what it had left a short while ago."""
+        allowance = self._allowance(key)
+        known = self._spent.pop(key, None) if self._spent else None
+        if known is None:
+            return _Flow(allowance, BURST * allowance, self._given, self._period)
+        known.deficit = allowance
+        return known
+
+    def _forget(self, key: Hashable, flow: _Flow) -> None:
+        """A flow has been idle for a round."""
+        del self._flows[key]
+        if flow.period == self._period and flow.savings < BURST * self._allowance(key):
+            self._spent[key] = flow
+            if len(self._spent) > REMEMBERED:
+                del self._spent[next(iter(self._spent))]
 
     def _allowance(self, flow: Hashable) -> int:
         return self.quantum * self.weights.get(flow, 1) if self.weights else self.quantum
@@ -131,9 +242,15 @@ class FairQueue:
         self._flows.clear()
         self._new.clear()
         self._old.clear()
+        self._short.clear()
+        self._spent.clear()
         self._head = None
         self._count = 0
         self.bytes = 0
+
+
+def _any(_kind: Kind, _packet: bytes) -> bool:
+    return True
 
 
 def _nobody(_flow: Hashable) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.hop.queue import URGENT, FairQueue, Queued
+from bench.hop.queue import BURST, URGENT, FairQueue, Queued
 from bench.hop.segment import Kind
 
 MTU = 64
@@ -155,7 +155,58 @@ def test_a_flow_that_pauses_after_each_message_takes_no_more_bytes_than_the_othe
         sent[got.flow] += len(got.data)
         if got.flow != b"shy":
             queue.push(packet(got.flow, bytes(MTU)))
-    assert sent[b"shy"] <= min(sent[flow] for flow in range(4)) + 2 * MTU
+    saved = BURST * MTU if size <= MTU // 2 else 0
+    assert sent[b"shy"] <= min(sent[flow] for flow in range(4)) + saved + 2 * MTU
+
+
+def test_short_messages_with_pauses_overtake_bulk_until_savings_are_spent_and_again_when_they_are_earned() -> None:
+    queue = FairQueue(MTU)
+    flows = 31
+    for flow in range(flows):
+        for _ in range(4):
+            queue.push(packet(flow, bytes(MTU)))
+    waited: list[int] = []
+
+    def say(size: int, between: int) -> None:
+        """One short message, then so many of the others' at least."""
+        queue.push(packet(b"shy", bytes(size)))
+        since = 0
+        said = False
+        while not said or since < between:
+            got = queue.pop()
+            assert got is not None
+            if got.flow == b"shy":
+                said = True
+                waited.append(since)
+            else:
+                since += 1
+                queue.push(packet(got.flow, bytes(MTU)))
+
+    for _ in range(BURST * MTU // 16):
+        say(16, 1)
+    assert max(waited) == 0, "a conversation of single words waits for nobody"
+    waited.clear()
+    for _ in range(20):
+        say(16, 1)
+    assert max(waited) > flows // 2, "its savings are spent: it has its share and no more"
+    waited.clear()
+    for _ in range(50):
+        say(16, flows + 2)  # a word a round: less than its share, a quantum a round
+    assert max(waited[5:]) == 0
+
+
+def test_what_was_announced_and_not_given_can_be_overtaken() -> None:
+    queue = FairQueue(MTU)
+    for flow in (b"a", b"b"):
+        for _ in range(3):
+            queue.push(packet(flow, bytes(MTU)))
+    first = queue.peek()
+    queue.push(packet(b"shy", bytes(9)))
+    queue.withdraw()
+    got = queue.pop()
+    assert got is not None
+    assert got.flow == b"shy"
+    assert queue.pop() is first
 
 
 def test_bounds_hold_but_for_urgent_packets_and_callers_that_made_room_before() -> None:
