@@ -37,6 +37,7 @@ class Entry:
 COMMANDS = {
     "run": Entry("bench.commands.run", "run_command", "Run scenarios and print the verdicts."),
     "report": Entry("bench.commands.report", "report_command", "Collate what runs recorded into HTML and CSV."),
+    "paths": Entry("bench.commands.paths", "paths_command", "Set the verdicts of several paths side by side."),
     "card": Entry("bench.commands.card", "card_command", "Offer the reference card to other programs."),
     "gateway": Entry("bench.commands.gateway", "gateway_command", "Run the host daemon on real sockets."),
     "readers": Entry("bench.commands.readers", "readers_command", "List the readers that are attached."),

@@ -20,6 +20,7 @@ DEFAULT_PATH = "scenarios"
 )
 @click.option("--out", default="results", show_default=True, metavar="DIR", help="Where the run is recorded.")
 @click.option("--full", is_flag=True, help="Run the full sweeps (full:) instead of the ordinary ones.")
+@click.option("--real", is_flag=True, help="Run the points for real paths (real:) on a software rig, too.")
 @click.option("--resume", is_flag=True, help="Take up the newest unfinished run below --out; finished points stay.")
 @click.option(
     "-k", "expression", metavar="EXPR", help="Only points whose name matches, as in pytest: 'ta1-96 and not mtu-64'."
@@ -44,6 +45,7 @@ def run_command(
     seed: int | None,
     out: str,
     full: bool,
+    real: bool,
     resume: bool,
     expression: str | None,
     jobs: str | None,
@@ -99,7 +101,7 @@ def run_command(
         "--alluredir": alluredir,
         "--junitxml": junitxml,
     }
-    flags = {"--full": full, "--resume": resume, "-x": stop, "--collect-only": only_list, "--no-report": no_report}
+    flags = {"--full": full, "--real": real, "--resume": resume, "-x": stop, "--collect-only": only_list, "--no-report": no_report}
     arguments = ["--cardbench"]
     arguments += [part for name, value in options.items() if value is not None for part in (name, value)]
     arguments += [name for name, given in flags.items() if given]
