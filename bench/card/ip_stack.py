@@ -33,6 +33,8 @@ from bench.net.routes import Prefix, Route
 
 SIZES: Final = {4: 4, 6: 16}
 """Length of an address by version."""
+HOLD_S: Final = 5
+"""How long the ways to the addresses of a prefix that was replaced are kept."""
 _DEFAULTS: Final = (Prefix(bytes(4), 0), Prefix(bytes(16), 0))
 
 
@@ -180,7 +182,8 @@ class CardIp(IpPlug):
         if prefix.length:
             self.prefixes[size] = prefix
         if old is not None and old != prefix:
-            self._unroute_beyond(old)
+            hold = HOLD_S * self.engine.timebase.hz
+            self.engine.after(hold, lambda: self._unroute_beyond(old))  # till then resets from there may pass
         self._readdress(size)
         if self.is_up(Port.OUTWARD):
             if prefix.length:
@@ -270,6 +273,8 @@ class CardIp(IpPlug):
                 self.node.routes.add(Route(each, outward.number))
 
     def _unroute_beyond(self, prefix: Prefix) -> None:
+        if self.prefixes.get(len(prefix.address)) == prefix:
+            return
         outward = self.interfaces.get(Port.OUTWARD)
         if outward is not None and self._number is not None:
             for each in beyond(prefix, self._number):

@@ -266,13 +266,11 @@ class Router(IpPlug):
             raise ValueError(f"there is no card {node}")
         if self._holder(new) is not None or new in self.node.own:
             raise ValueError("the address is in use")
-        old = [each for each in record.addresses if len(each) == len(new)]
-        self._grant(node, new, "static")
         hold = self.router_settings.hold_s * self.engine.timebase.hz
-        for each in old:
+        for each in [each for each in record.addresses if len(each) == len(new)]:
             del record.addresses[each]
             self.engine.after(hold, lambda each=each: self._expire(node, each))  # type: ignore[misc]
-        self._renamed(record)
+        self._grant(node, new, "static")
 
     def renumber(self, prefix: Prefix) -> None:
         """Give the chain another prefix of this version, whatever it is doing."""
@@ -359,9 +357,10 @@ class Router(IpPlug):
 
     def _expire(self, node: int, where: bytes) -> None:
         """An address that was taken from a card is routed no longer, unless somebody has it again."""
-        del node
         if self._holder(where) is None:
             self._withdraw(where)
+            if node in self.cards:
+                self._tell(AddressPacket(node, Deed.RELEASE, Refusal.NONE, where).encode())
             self.on_routes()
 
     def _drop(self, node: int) -> None:

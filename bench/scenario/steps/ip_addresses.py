@@ -17,7 +17,7 @@ from bench.scenario.units import Count, Duration, Span, Truth, Whole
 
 
 class ExpectAddresses(Step):
-    """Waits until every card has an address of each version, and holds that they are the right ones and nobody has one twice.
+    """Waits until every card has an address of each version, known to the host, and holds that they are the right ones and nobody has one twice.
 
     Example:
         - expect_addresses: {within: 10 s}
@@ -51,7 +51,12 @@ class ExpectAddresses(Step):
             ]
 
         def done() -> bool:
-            served = sum(card.ip is not None and len(card.ip.addresses) == 2 for card in cards)
+            served = sum(
+                card.ip is not None
+                and len(card.ip.addresses) == 2
+                and set(card.ip.addresses) <= set(net.router.addresses(number))
+                for number, card in enumerate(cards, 1)
+            )
             named = not self.names or all(card.ip is not None and card.ip.name for card in cards)
             return served + len(without()) == count and named
 
