@@ -28,7 +28,7 @@ _T0_PROCEDURES: Final = 6
 class Waits:
     """What the card may take, at the rate and clock in use. Worked out once: each exchange asks."""
 
-    __slots__ = ("_block_ns", "_character_ns", "atr", "bwt", "wwt")
+    __slots__ = ("_block_ns", "_character_ns", "atr", "block", "bwt", "wwt")
 
     def __init__(self, atr: Atr, rate: Rate, clock_hz: int) -> None:
         def ns(cycles: Fraction | int) -> int:
@@ -41,6 +41,8 @@ class Waits:
         """Block waiting time of T=1."""
         self._character_ns = ns((GUARD_ETU + atr.extra_guard_time % 255) * rate.etu_cycles)
         self._block_ns = _T1_CHARACTERS * (self._character_ns + ns(cwt_etu(atr.cwi) * rate.etu_cycles)) + SECOND
+        self.block = self.block_limit(1)
+        """How long a reader may keep a block of T=1 to which no waiting time extension was granted."""
 
     def tpdu_limit(self, characters: int) -> int:
         """How long a reader may keep a T=0 exchange of so many characters, in nanoseconds."""

@@ -16,6 +16,7 @@ from bench.iso7816.line import Burst
 from bench.iso7816.t0 import T0Outcome, T0Terminal
 from bench.iso7816.t1_block import IFS_DEFAULT, PROLOGUE, block_length, edc_scheme
 from bench.iso7816.t1_outcome import RESPONSE_MAX, T1Outcome
+from bench.iso7816.t1_plain import PlainT1
 from bench.iso7816.t1_terminal import T1Terminal
 
 SHORT_APDU_MAX: Final = 261
@@ -57,8 +58,8 @@ class TpduT0:
 
     def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
         del now_ns
-        block = yield from self.pipe.transfer(command, self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX))
-        return _ended(self.pipe, block.data)
+        limit = self.waits.tpdu_limit(len(command) + SHORT_APDU_MAX)
+        return _ended(self.pipe, (yield from self.pipe.exchange(command, limit)))
 
 
 class CharactersT0:
@@ -85,14 +86,14 @@ class CharactersT0:
         terminal, pipe = self.terminal, self.pipe
         limit = self.waits.tpdu_limit(len(out) + terminal.awaited)
         try:
-            block = yield from pipe.transfer(out, limit, terminal.awaited)
+            data = yield from pipe.exchange(out, limit, terminal.awaited)
         except CardError as error:
             if error.trouble is Trouble.MUTE:
                 return terminal.expire(max(pipe.at_ns, terminal.deadline))
             raise
-        if not block.data:
+        if not data:
             return terminal.expire(max(pipe.at_ns, terminal.deadline))
-        return terminal.receive(whole(block.data, pipe.at_ns))
+        return terminal.receive(whole(data, pipe.at_ns))
 
 
 class BlocksT1:
@@ -104,6 +105,7 @@ class BlocksT1:
         self.characters = characters
         atr = waits.atr
         self.terminal = T1Terminal(block_timing(waits.bwt), pipe.at_ns, ifsc=atr.ifsc, edc=edc_scheme(atr.edc))
+        self.plain = PlainT1(self.terminal)
         self.dead = ""
         """Why nothing but a reset brings the card back."""
 
@@ -122,13 +124,30 @@ class BlocksT1:
     def exchange(self, command: bytes, now_ns: int) -> Steps[Exchanged]:
         if self.dead:
             return Exchanged(b"", now_ns, now_ns, error=self.dead)
-        pipe = self.pipe
-        outcome = yield from self._speak(self.terminal.begin(command, now_ns))
+        pipe, plain = self.pipe, self.plain
+        step: Burst | T1Outcome | None = None
+        out = plain.begin(command) if not self.characters else None
+        while out is not None:
+            try:
+                out = plain.hear((yield from pipe.exchange(out, self.waits.block)))
+            except CardError as error:
+                self._taken_over(command, now_ns)
+                step, out = self._troubled(error, b""), None
+        if plain.ended:
+            return Exchanged(plain.response, pipe.first_ns, pipe.at_ns, plain.characters)
+        outcome = yield from self._speak(step or self._taken_over(command, now_ns))
         if outcome.needs_reset:
             self.dead = outcome.error
         return Exchanged(
             outcome.response, pipe.first_ns, pipe.at_ns, outcome.characters, outcome.retries, outcome.error
         )
+
+    def _taken_over(self, command: bytes, now_ns: int) -> Burst | T1Outcome:
+        """The exchange in the machine's hands, as far as it has come."""
+        step: Burst | T1Outcome = self.terminal.begin(command, now_ns)
+        for block in self.plain.heard:
+            step = self._heard(block)
+        return step
 
     def _speak(self, step: Burst | T1Outcome) -> Steps[T1Outcome]:
         """Carry blocks there and back until the machine has its outcome."""
@@ -139,12 +158,11 @@ class BlocksT1:
             limit = self.waits.block_limit(multiplier or 1)
             heard = b""
             try:
-                block = yield from pipe.transfer(data, limit, PROLOGUE if characters else 0, multiplier)
-                heard = block.data
+                heard = yield from pipe.exchange(data, limit, PROLOGUE if characters else 0, multiplier)
                 if characters:
                     length = block_length(heard, terminal.edc)
                     if length is not None and length > len(heard):
-                        heard += (yield from pipe.transfer(b"", limit, length - len(heard))).data
+                        heard += yield from pipe.exchange(b"", limit, length - len(heard))
             except CardError as error:
                 step = self._troubled(error, heard)
             else:

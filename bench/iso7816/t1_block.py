@@ -128,13 +128,24 @@ class EdcScheme:
             high, low = high ^ 0xFF, low ^ 0xFF
         return bytes((low, high)) if self.low_first else bytes((high, low))
 
+    def sound(self, block: bytes, end: int) -> bool:
+        """Whether what follows on INF, which ends before ``end``, is the EDC of what is before."""
+        if self.kind is Edc.LRC:
+            return lrc(block) == 0
+        return self.compute(block[:end]) == block[end:]
+
 
 def lrc(data: bytes) -> int:
     """XOR of all bytes (11.4.4), for at most 512 of them; folds one long integer, ten times as fast as a loop."""
     folded = int.from_bytes(data, "little")
-    for shift in (2048, 1024, 512, 256, 128, 64, 32, 16, 8):
+    for shift in _FOLDS if len(data) > _FEW else _FOLDS_OF_FEW:
         folded ^= folded >> shift
     return folded & 0xFF
+
+
+_FEW: Final = 16
+_FOLDS: Final = (2048, 1024, 512, 256, 128, 64, 32, 16, 8)
+_FOLDS_OF_FEW: Final = _FOLDS[-4:]
 
 
 LRC: Final = EdcScheme(Edc.LRC)
@@ -275,7 +286,7 @@ def decode_block(data: bytes, edc: EdcScheme, ifs: int = INF_MAX, damaged: Colle
     if len(data) != end + edc.size:
         rule = BlockRule.TRUNCATED if len(data) < end + edc.size else BlockRule.TOO_LONG
         raise BlockError(rule, len(data), f"{len(data)} characters where LEN = {length:02X}")
-    if not _sound(data, end, edc):
+    if not edc.sound(data, end):
         raise BlockError(BlockRule.EDC, end + 1, f"EDC {data[end:].hex(' ').upper()}")
     if nad and (error := check_nad(nad)) is not None:
         raise error
@@ -286,12 +297,6 @@ def decode_block(data: bytes, edc: EdcScheme, ifs: int = INF_MAX, damaged: Colle
             raise BlockError(BlockRule.PCB, 2, f"PCB = {pcb:02X} of an I-block has reserved bits")
         return IBlock(nad, pcb >> 6, pcb & _MORE != 0, data[PROLOGUE:end])
     return _decode_control(nad, pcb, data[PROLOGUE:end])
-
-
-def _sound(data: bytes, end: int, edc: EdcScheme) -> bool:
-    if edc.kind is Edc.LRC:
-        return lrc(data) == 0
-    return edc.compute(data[:end]) == data[end:]
 
 
 def _decode_control(nad: int, pcb: int, inf: bytes) -> Block:

@@ -172,6 +172,18 @@ class T1Terminal:
             raise T1UsageError(f"nothing to abort in state {self.state}; abort while a command is under way")
         self._x.wish_abort = T1Failure.ABORTED
 
+    def numbers_at_rest(self) -> Numbers | None:
+        """N(S) of the logical connection 00, where a command may be carried out beside the machine (`t1_plain`); else None."""
+        if self.state is not TerminalState.IDLE or self._wish_ifs or self.on_step is not None:
+            return None
+        return self._numbers.setdefault(0, Numbers())
+
+    def rest(self, send: int, receive: int) -> None:
+        """A command was carried out so, and nothing was amiss: the numbers that come next."""
+        numbers = self._numbers[0]
+        numbers.send, numbers.receive = send, receive
+        self._started = True
+
     # --- what the line brings ----------------------------------------------------------------------------------------
 
     def incoming(self, burst: Burst) -> None:
