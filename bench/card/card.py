@@ -20,6 +20,7 @@ from bench.card.files import (
 from bench.card.ip_communication import IpCommunication
 from bench.card.ip_names import resolve
 from bench.card.ip_stack import CardIp
+from bench.card.ppp import CardPpp
 from bench.card.profile import Application, CardProfile
 from bench.card.tasks import Threads
 from bench.channels.message import Cause
@@ -79,7 +80,8 @@ class Card:
         self.ip: CardIp | None = None
         self.ip_io: IpCommunication | None = None
         if profile.ip is not None:
-            self.ip = CardIp(engine, self.junction, profile.ip, lambda: self.contacts.etu)
+            stack = CardPpp if profile.ip.ppp is not None else CardIp
+            self.ip = stack(engine, self.junction, profile.ip, lambda: self.contacts.etu)
             self.ip_io = IpCommunication(self.ip)
             self.ip_io.resolve = resolve
         self._card_time = engine.timebase.nanoseconds(profile.card_time_ns)

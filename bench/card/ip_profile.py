@@ -20,6 +20,27 @@ class Addressing(Enum):
     """The card brings them, and claims them."""
     POOL = "pool"
     """The card asks the host for one of each version."""
+    PPP = "ppp"
+    """A PPP link over IO#1: by IPCP and IPV6CP (docs/ppp.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PppProfile:
+    """What the card wants of its PPP link."""
+
+    mru: int = 1500
+    """The longest information field it asks to be sent."""
+    takes: int = 1500
+    """The longest it takes all the same. Below 1500 that deviates from RFC 1661, 6.1, and is to be declared."""
+    accm: int | None = 0
+    """Control characters to be escaped on a serial line, which an external support may make of the hop; None: all, as without the option."""
+    address: bytes = bytes(4)
+    """The IPv4 address it brings; 0.0.0.0 asks for one."""
+    identifier: bytes = bytes(8)
+    """The interface identifier it brings; zero asks for one."""
+    remembers: bool = False
+    """Whether it asks for the address it had before it was reset."""
+    asks_dns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +57,8 @@ class IpProfile:
     """The name it claims, a label; empty: none."""
     visitors: int = 8
     """UDP peers served at a time by one application."""
+    ppp: PppProfile | None = None
+    """Its PPP link, where its addresses come that way."""
     far_routes: int = 64
     """Granted addresses beyond it that it remembers the way to."""
 

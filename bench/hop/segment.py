@@ -45,6 +45,8 @@ class Kind(IntEnum):
     PPP = 7
 
 
+PPP_PROTOCOL: Final = 2
+"""Bytes of a PPP frame's protocol field: they do not count, so that an MTU of 1500 carries an MRU of 1500."""
 KINDS: Final = {int(kind): kind for kind in Kind}
 
 
@@ -193,7 +195,8 @@ class Joiner:
                 f"segment header {header:02X}: {'a first segment' if header & FIRST else 'a further segment'} "
                 f"{'inside a packet' if parts is not None else 'without a first'}"
             )
-        if (len(parts) if parts is not None else 0) + len(segment) - 1 > self.limit:
+        length = (len(parts) if parts is not None else 0) + len(segment) - 1
+        if length > self.limit and (kind is not Kind.PPP or length > self.limit + PPP_PROTOCOL):
             self._parts = None
             raise SegmentError(f"a packet longer than the MTU of {self.limit} bytes")
         if header & FIRST:

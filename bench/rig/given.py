@@ -25,8 +25,13 @@ class Given(FileModel):
     mtu: Annotated[Count, Field(description="largest packet in bytes", ge=32, le=1500)] = 256
     stack: Annotated[Literal["channel", "ip", "both"], Field(description="the stack the card carries")] = "channel"
     addressing: Annotated[
-        Literal["numbered", "static", "pool"] | None,
+        Literal["numbered", "static", "pool", "ppp"] | None,
         Field(description="IP: whence cards have their addresses (numbered: from the chain's prefix and their number)"),
+    ] = None
+    mru: Annotated[Count | None, Field(description="PPP: MRU the card asks for (1500)", ge=68, le=1500)] = None
+    takes: Annotated[
+        Count | None,
+        Field(description="PPP: longest information field the card takes in any case (1500)", ge=68, le=1500),
     ] = None
     pool: Annotated[
         Count | None, Field(description="IP: addresses of each version in the host's pool (64)", le=4096)

@@ -6,7 +6,7 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 from dataclasses import dataclass
 from typing import Final
 
-from bench.card.ip_profile import Addressing, IpProfile
+from bench.card.ip_profile import Addressing, IpProfile, PppProfile
 from bench.engine import Engine
 from bench.hop.link import PollPlan
 from bench.host.ip_peers import IpPeer, Outside
@@ -66,6 +66,7 @@ def ip_profile(given: Given, number: int) -> IpProfile:
         addressing=Addressing(given.addressing or "numbered"),
         static=(static_address(number, 4), static_address(number, 16)),
         name=name,
+        ppp=PppProfile(mru=given.mru or 1500, takes=given.takes or 1500) if given.addressing == "ppp" else None,
     )
 
 
