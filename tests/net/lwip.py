@@ -5,7 +5,7 @@ Each instance loads a private copy of the library, since lwIP keeps its state in
 """
 
 import ctypes
-import ctypes.util
+import functools
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -33,12 +33,11 @@ _SENT = CFUNCTYPE(c_int8, c_void_p, c_void_p, c_uint16)
 _ERR = CFUNCTYPE(None, c_void_p, c_int8)
 
 
+@functools.cache
 def available() -> str | None:
     """Where the library is, if it is there."""
-    for place in ("/usr/lib", "/usr/local/lib"):
-        for found in sorted(Path(place).glob(f"**/{LIBRARY}")):
-            return str(found)
-    return None
+    places = [*Path("/usr/lib").glob("*-linux-*"), Path("/usr/lib"), Path("/usr/local/lib")]
+    return next((str(place / LIBRARY) for place in places if (place / LIBRARY).exists()), None)
 
 
 class Lwip:

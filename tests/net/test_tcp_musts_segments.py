@@ -1,5 +1,6 @@
 """RFC 9293's MUSTs about segments, options, windows and urgent data. The number in a test's name is the RFC's."""
 
+import itertools
 import struct
 
 import pytest
@@ -103,7 +104,7 @@ def test_must_14_mss_is_sent_and_received() -> None:
 def test_must_15_without_the_option_536_or_1220_are_assumed(v6: bool, default: int) -> None:
     script = Script(v6=v6, mtu=1500, initial_segments=4).established()
     script.give(bytes(3000))
-    assert [len(each.payload) for each in script.heard()][0] == default
+    assert next(len(each.payload) for each in script.heard()) == default
 
 
 @pytest.mark.parametrize(("v6", "told"), [(False, 1460), (True, 1460), (False, 300)])
@@ -198,8 +199,8 @@ def test_must_36_the_window_stays_closed_and_is_probed_again_and_again_more_and_
         if script.heard():
             script.say(ACK, ack=seq_add(script.iss, 1), window=0)
     times = [time for time, packet in zip(script.times, script.packets, strict=True) if script.segment(packet).payload]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
-    assert all(b >= a for a, b in zip(gaps, gaps[1:], strict=False))  # SHLD-30
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert all(b >= a for a, b in itertools.pairwise(gaps))  # SHLD-30
     assert (gaps[0] < 5 * HZ, gaps[-1]) == (True, 60 * HZ)
 
 
