@@ -154,7 +154,7 @@ class IpChain(Chain):
         node.on_echo_reply = replied
         node.error_handlers[Proto.ICMP] = node.error_handlers[Proto.ICMPV6] = told
         node.ping(destination, 7, 1, payload, self.engine.now, hop_limit=hop_limit)
-        self.engine.wait(lambda: bool(answers), self.ticks(30))
+        self.engine.wait(lambda: bool(answers), self.ticks(5))
         return answers[0] if answers else "silence"
 
     def let(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:

@@ -44,6 +44,8 @@ UPLINK4: Final = address("192.0.2.254")
 UPLINK6: Final = address("2001:db8::fe")
 NOWHERE: Final = -2
 """An interface no node has: a route over it means that there is nobody (RFC 1812, 5.2.4.3: what lies in our own prefix never goes out)."""
+LAST: Final = 1
+"""The metric of such a route: a card's own one goes before it."""
 GONE_KEPT: Final = 512
 """Addresses of cards that went, of which the router knows that nobody has them now."""
 ROUTER: Final = IpSettings(connections=256, send_buffer=65_535, receive_buffer=65_535, flow_packets=1024)
@@ -118,12 +120,12 @@ class Router(IpPlug):
             link.queue.total_bytes = max(link.queue.total_bytes, HELD)
         for prefix in self.prefixes.values():
             self.node.assign(chain_side.number, address_of(prefix, 0))
-            self.node.routes.add(Route(prefix, NOWHERE))
+            self.node.routes.add(Route(prefix, NOWHERE, metric=LAST))
         for each in self.router_settings.static:
-            self.node.routes.add(Route(each, NOWHERE))
+            self.node.routes.add(Route(each, NOWHERE, metric=LAST))
         for pool in self.router_settings.pools:
             for bits in _cover(pool):
-                self.node.routes.add(Route(bits, NOWHERE))
+                self.node.routes.add(Route(bits, NOWHERE, metric=LAST))
         if zone is not None:
             self.name_server = NameServer(self.udp, zone, lambda: self.engine.now)
 
@@ -279,7 +281,7 @@ class Router(IpPlug):
         interface = self.interfaces[Port.OUTWARD]
         hold = self.router_settings.hold_s * self.engine.timebase.hz
         self.prefixes[size] = prefix
-        self.node.routes.add(Route(prefix, NOWHERE))
+        self.node.routes.add(Route(prefix, NOWHERE, metric=LAST))
         self.node.assign(interface.number, address_of(prefix, 0))
         for node, record in self.cards.items():
             if old is not None:

@@ -57,10 +57,6 @@ class UplinkLine:
     def mtu(self) -> int:
         return self.settings.mtu
 
-    @mtu.setter
-    def mtu(self, mtu: int) -> None:
-        raise AttributeError(f"the line's settings say its MTU; {mtu} was to be set")
-
     def send(self, packet: bytes) -> bool:
         return self._out.enter(packet)
 
