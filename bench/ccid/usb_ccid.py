@@ -119,6 +119,10 @@ class CcidFunction:
             self._forget()
             self.firmware.receive(message)
 
+    def fetched(self, endpoint: int) -> None:
+        """The next message waits for nothing but the next command."""
+        del endpoint
+
     def _forget(self) -> None:
         self._gathered.clear()
         self._came = 0

@@ -152,6 +152,9 @@ class UsbFunction(Protocol):
     def received(self, endpoint: int, data: bytes) -> None:
         """What one transfer to ``endpoint`` carried. It ends with a short packet unless its length is a multiple of the largest packet."""
 
+    def fetched(self, endpoint: int) -> None:
+        """The host has fetched everything that was sent from ``endpoint``."""
+
 
 class _Endpoint:
     """One endpoint other than 0, of the alternate setting that is chosen."""
@@ -349,6 +352,8 @@ class UsbDevice:
                 endpoint.function.received(transfer.endpoint, transfer.data)
                 if transfer.closed and transfer.data and len(transfer.data) % endpoint.descriptor.max_packet == 0:
                     endpoint.function.received(transfer.endpoint, b"")
+            elif completion.outcome is Outcome.DONE and not endpoint.packets:
+                endpoint.function.fetched(transfer.endpoint)
 
     def _fill(self, endpoint: _Endpoint, transfer: Transfer) -> bool:
         """Move packets into a transfer; whether it is complete: full, or ended by a short packet."""

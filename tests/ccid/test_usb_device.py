@@ -38,6 +38,7 @@ class Plain:
         )
         self.heard: list[tuple[int, bytes]] = []
         self.told: list[object] = []
+        self.emptied: list[int] = []
         self.port: FunctionPort | None = None
 
     def attach(self, port: FunctionPort) -> None:
@@ -58,6 +59,9 @@ class Plain:
 
     def received(self, endpoint: int, data: bytes) -> None:
         self.heard.append((endpoint, data))
+
+    def fetched(self, endpoint: int) -> None:
+        self.emptied.append(endpoint)
 
     def send(self, endpoint: int, data: bytes) -> None:
         assert self.port is not None
@@ -247,6 +251,14 @@ def test_a_short_or_empty_packet_ends_a_transfer(bus: Bus, function: Plain, leng
     bus.submit(IN_2, length=512)
     bus.submit(IN_2, length=512)
     assert [end.actual for end in bus.ends] == [length, 4]
+
+
+def test_a_function_is_told_when_everything_is_fetched(bus: Bus, function: Plain) -> None:
+    function.send(IN_2, bytes(64))
+    bus.submit(IN_2, length=64)
+    assert function.emptied == [], "the empty packet that ends it is still there"
+    bus.submit(IN_2, length=64)
+    assert function.emptied == [IN_2]
 
 
 def test_a_transfer_that_is_just_full_leaves_the_empty_packet_behind(bus: Bus, function: Plain) -> None:
