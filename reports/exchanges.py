@@ -111,6 +111,9 @@ def _gather(file: Path, run: str, gathering: _Gathering) -> None:
         flagged = frame.assign(
             exchanges=count, idle_polls=np.where(count > 1, count, 0), errors=np.where(failed, count, 0)
         )
+        parked = count > 1  # all but the count is of one of them
+        if parked.any():
+            flagged.loc[parked, SUMS] = flagged.loc[parked, SUMS].mul(count[parked], axis=0)
         grouped = flagged.groupby(KEYS, observed=True, sort=False, dropna=False)
         gathering.sums.append(_plain(grouped[[*COUNTS, *SUMS]].sum().reset_index()).assign(run=run))
         local = grouped.ngroup().to_numpy()

@@ -167,6 +167,8 @@ class PointRecorder:
         self._place = 0
         self._per_ns = timebase.hz // NANOSECONDS
         self._half = self._per_ns // 2
+        self.whole = capture is CaptureMode.FULL
+        """Whether every exchange is kept with its bytes: then none may stand for several."""
         self._encoders = WITH if capture is CaptureMode.FULL else WITHOUT
         # Place and observation as they are: taking the payload out would cost as much as writing the row.
         self._ring: deque[tuple[int, Observation]] | None = (

@@ -73,4 +73,7 @@ def serve_chain(order: ServeOrder, clocks: Sequence[int] = ()) -> ServedChain:
     else:
         first, longest = (round(ms * 10**6) for ms in (order.polls.first_ms, order.polls.longest_ms))
         poll = PollPlan(timebase.nanoseconds(first), timebase.nanoseconds(longest))
-    return ServedChain(engine, SoftwareChain(engine, given, poll, False, NullSink()), given, order)
+    chain = SoftwareChain(engine, given, poll, False, NullSink())
+    if given.defect is None:
+        chain.park_idle_polls()
+    return ServedChain(engine, chain, given, order)

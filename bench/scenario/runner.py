@@ -150,10 +150,12 @@ class _Run:
         context = StepContext(rig.engine, rig, self.point, self.recorder, self.seed, measurements=self.measurements)
         for index, placed in enumerate(self.point.steps, 1):
             context.current = placed
+            _settle(rig)
             context.emit(StepMark(rig.engine.now, index, placed.step.verb, True))
             first = len(self.measurements)
             goes_on = self._step(index, placed, context)
             self._judged(index, placed, self.measurements[first:], goes_on)
+            _settle(rig)
             context.emit(StepMark(rig.engine.now, index, placed.step.verb, False))
             if not goes_on:
                 return
@@ -198,6 +200,13 @@ def parameters(point: Point) -> list[Parameter]:
     """The parameters of a point as records tell them: all that is given, then what is swept beyond that."""
     texts = {**point.given.texts(), **point.values}
     return [Parameter(name, value, name in point.varied) for name, value in texts.items()]
+
+
+def _settle(rig: "Rig") -> None:
+    """What was seen before a step's mark is told before it."""
+    tap = getattr(rig, "tap", None)  # a lab's own builder may make rigs without one
+    if tap is not None:
+        rig.engine.call(tap.settle)
 
 
 def _named(measurement: Measurement) -> str:

@@ -1,9 +1,7 @@
 """Idle polls that are no events leave no trace but their row: every round trip, record and tick is what it is with each poll made."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -133,7 +131,7 @@ def perform(line: Line, act: Act) -> None:
         case "disturb":
             line.readers[place].disturb(Disturbance(7, 0.001))
         case "listen":
-            line.readers[place].on_burst = lambda burst, side: None
+            line.readers[place].on_burst = lambda _burst, _side: None
         case "deaf":
             line.readers[place].on_burst = None
         case "cut":

@@ -109,11 +109,21 @@ class Watch:
     seen: list[Observation] = field(default_factory=list)
 
     def __enter__(self) -> "Watch":
-        self.context.engine.call(lambda: self.context.rig.tap.listeners.append(self._take))
+        self.context.engine.call(self._begin)
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.context.engine.call(lambda: self.context.rig.tap.listeners.remove(self._take))
+        self.context.engine.call(self._end)
+
+    def _begin(self) -> None:
+        tap = self.context.rig.tap
+        tap.settle()
+        tap.listeners.append(self._take)
+
+    def _end(self) -> None:
+        tap = self.context.rig.tap
+        tap.settle()
+        tap.listeners.remove(self._take)
 
     def _take(self, observation: Observation) -> None:
         if self.wanted(observation):
