@@ -45,6 +45,7 @@ _WINDOW_MAX: Final = 65_535
 _CHALLENGES: Final = 10
 """Challenge acknowledgements a second (RFC 5961, 7)."""
 _MASK: Final = 0xFFFF_FFFF
+_HALF: Final = 0x7FFF_FFFF
 
 
 class Connection:
@@ -411,6 +412,7 @@ class Connection:
             gained > (self.snd_max - self.snd_una & _MASK)
             or not (gained or size)
             or size > (self.rcv_adv - self.rcv_nxt & _MASK)
+            or (self.rcv_nxt - self.snd_wl1 & _MASK) > _HALF  # a later segment has told its window already
             or self._persist is not None
             or self.keep_alive
             or self.deaf
