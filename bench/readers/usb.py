@@ -24,7 +24,7 @@ from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.readers.activation import Wishes
 from bench.readers.contract import Abilities, RateControl, StampedAt
 from bench.readers.faults import Fault, broken_answer, fault_text
-from bench.readers.threads import DriverHungError, DriverThread
+from bench.readers.threads import DriverHungError, DriverThread, Job
 from bench.readers.usb_errors import UsbError, serial_number
 from bench.readers.usb_link import Pipes, UsbLink
 
@@ -202,12 +202,12 @@ class UsbReader:
         self._driver: CcidDriver | None = None
         self._up: Powered | None = None
         name = f"{self.wanted} slot {slot}"
-        self._exchange_at = f"an exchange at {name}"
+        self.transmit_ns = _ns(self.limits.transmit)
         self._thread = DriverThread(engine, name, self._hung)
         self._ears = DriverThread(engine, f"{name} notifications", self._hung)
         self._listens = False
         self._closing = False
-        self._epoch = 0
+        self.epoch = 0
         """Counts power-downs: what was asked for before one is not answered after it."""
         self._given_up = threading.Event()
         """Set while whatever is under way is to end: nobody waits for it."""
@@ -250,7 +250,7 @@ class UsbReader:
         return self._thread.hung or self._ears.hung
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
-        epoch = self._epoch
+        epoch = self.epoch
         wishes = self.wishes
         asked = Asked(
             wishes.ta1,
@@ -264,40 +264,27 @@ class UsbReader:
 
         def powered(up: Powered) -> None:
             self._listen()
-            if epoch == self._epoch:
+            if epoch == self.epoch:
                 self._up = up
                 done(PowerUp(up.atr))
 
         def failed(error: Exception) -> None:
             self._listen()
-            if epoch == self._epoch:
+            if epoch == self.epoch:
                 done(PowerUp(b"", self._explain(error, powering=True)))
 
         what = f"powering the card at {self.wanted}"
         self._thread.submit(what, lambda: self._power_up(asked), powered, failed, _ns(self.limits.power))
 
     def power_down(self) -> None:
-        self._epoch += 1
+        self.epoch += 1
         self._up = None
         self._given_up.set()
         what = f"powering down the card at {self.wanted}"
         self._thread.submit(what, self._power_down, _nobody, _nobody, _ns(self.limits.power))
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
-        epoch = self._epoch
-        begun = self.engine.now
-
-        def carried(result: Exchanged) -> None:
-            if epoch == self._epoch:
-                self._up = self._driver.up if self._driver is not None else None
-                done(self._answer(command, result))
-
-        def failed(error: Exception) -> None:
-            if epoch == self._epoch:
-                done(Answer(b"", begun, self.engine.now, error=self._explain(error, powering=False)))
-
-        what = self._exchange_at
-        self._thread.submit(what, lambda: self._exchange(command), carried, failed, _ns(self.limits.transmit))
+        self._thread.put(_Exchange(self, command, done))
 
     def close(self) -> bool:
         self.engine.call(self._leave)
@@ -317,12 +304,17 @@ class UsbReader:
         if link is not None and driver is not None:
             self._told(lambda: link.run(driver.power_down(), self._given_up, self.limits.power))
 
-    def _exchange(self, command: bytes) -> Exchanged:
+    def carry(self, command: bytes) -> Exchanged:
+        """One exchange. Blocks. Raises what the driver and the pipes raise."""
         link, driver = self._link, self._driver
         if link is None or driver is None:
             raise UnableError("the card has no power: power it up first")
         steps = driver.exchange(command, time.monotonic_ns())
-        return self._told(lambda: link.run(steps, self._given_up, self.limits.transmit))
+        try:
+            return link.run(steps, self._given_up, self.limits.transmit)
+        except UsbError as error:
+            self._let_go_of_gone(error)
+            raise
 
     def _opened(self) -> tuple[UsbLink, CcidDriver]:
         """The reader, opened where it is not; found again where it was unplugged."""
@@ -346,9 +338,12 @@ class UsbReader:
         try:
             return work()
         except UsbError as error:
-            if error.fault is Fault.READER:
-                self._release()
+            self._let_go_of_gone(error)
             raise
+
+    def _let_go_of_gone(self, error: UsbError) -> None:
+        if error.fault is Fault.READER:
+            self._release()
 
     def _release(self) -> None:
         link, self._link, self._driver = self._link, None, None
@@ -390,6 +385,19 @@ class UsbReader:
             self.on_card(False)
             self._thread.submit("letting go of the reader", self._release, _nobody, _nobody, _ns(self.limits.power))
 
+    # -- exchanges that have ended: events -----------------------------------------------------------------------------
+
+    def answered(self, job: "_Exchange") -> None:
+        """One came back."""
+        if job.epoch == self.epoch:
+            self._up = self._driver.up if self._driver is not None else None
+            job.done(self._answer(job.command, job.result))
+
+    def not_answered(self, job: "_Exchange", error: Exception) -> None:
+        """One raised, or was given up."""
+        if job.epoch == self.epoch:
+            job.done(Answer(b"", job.asked, self.engine.now, error=self._explain(error, powering=False)))
+
     # -- telling -------------------------------------------------------------------------------------------------------
 
     def _answer(self, command: bytes, result: Exchanged) -> Answer:
@@ -420,7 +428,7 @@ class UsbReader:
         self.on_fault(fault_text(Fault.FROZEN, cause, "the reader is out of use: unplug it, then run again"))
 
     def _leave(self) -> None:
-        self._epoch += 1
+        self.epoch += 1
         self._closing = True
         self._up = None
         self._given_up.set()
@@ -431,6 +439,35 @@ class UsbReader:
             self._power_down()
         finally:
             self._release()
+
+
+class _Exchange(Job):
+    """One command."""
+
+    __slots__ = ("asked", "command", "done", "epoch", "reader", "result")
+
+    def __init__(self, reader: UsbReader, command: bytes, done: Callable[[Answer], None]) -> None:
+        self.limit_ns = reader.transmit_ns
+        self.begun_ns = 0
+        self.ended = False
+        self.error = None
+        self.reader = reader
+        self.command = command
+        self.done = done
+        self.epoch = reader.epoch
+        self.asked = reader.engine.now
+
+    def what(self) -> str:
+        return f"an exchange at {self.reader.wanted} slot {self.reader.slot}"
+
+    def work(self) -> None:
+        self.result = self.reader.carry(self.command)
+
+    def told(self) -> None:
+        self.reader.answered(self)
+
+    def failed(self, error: Exception) -> None:
+        self.reader.not_answered(self, error)
 
 
 def _ns(seconds: float) -> int:
