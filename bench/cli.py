@@ -40,6 +40,8 @@ COMMANDS = {
     "paths": Entry("bench.commands.paths", "paths_command", "Set the verdicts of several paths side by side."),
     "card": Entry("bench.commands.card", "card_command", "Offer the reference card to other programs."),
     "gateway": Entry("bench.commands.gateway", "gateway_command", "Run the host daemon on real sockets."),
+    "ppp": Entry("bench.commands.ppp", "ppp_command", "Connect a PPP program with the card over a line."),
+    "route": Entry("bench.commands.route", "route_command", "Route between the cards and this machine (TUN)."),
     "readers": Entry("bench.commands.readers", "readers_command", "List the readers that are attached."),
     "rig": Entry("bench.commands.rigs", "rig_command", "Write or merge a rig file from what is attached."),
     "calibrate": Entry("bench.commands.calibrate", "calibrate_command", "Measure a reader's own latency."),

@@ -16,7 +16,7 @@ from bench.hop.control import NodeFacts
 from bench.hop.junction import Junction, Port
 from bench.hop.queue import URGENT
 from bench.hop.segment import Kind
-from bench.net.flow_key import flow_of
+from bench.net.flow_key import flow_of, is_later_fragment
 from bench.net.path_time import packet_ticks
 from bench.net.ppp.automaton import RESTART_SLACK_MS, Patience
 from bench.net.ppp.interface import PppInterface
@@ -31,11 +31,11 @@ PATIENCE_S: Final = 3
 
 
 def hop_patience(hz: int, mtu: int, etu: int, longest_poll: int) -> Patience:
-    """Timers for a hop: a frame of every direction before ours, ours and its answer, and a poll for each."""
-    if not etu:
-        return Patience(PATIENCE_S * hz)
-    # The other side of an external support may be as slow as the hop
-    return Patience(2 * (2 * packet_ticks(mtu, etu) + 2 * longest_poll) + hz * RESTART_SLACK_MS // 1000)
+    """Timers for a hop: a frame of each direction before ours, ours and its answer, and a poll for each. Never less than the usual 3 s, since
+    what lies behind the hop may be a slower line (an external support's).
+    """
+    scaled = 2 * (2 * packet_ticks(mtu, etu) + 2 * longest_poll) + hz * RESTART_SLACK_MS // 1000
+    return Patience(max(PATIENCE_S * hz, scaled))
 
 
 class CardPpp(CardIp):
@@ -131,7 +131,8 @@ class CardPpp(CardIp):
         flow = flow_of(packet)
         queue = link.queue
         waiting = queue.flow_packets - queue.room(flow)
-        if waiting >= self.settings.flow_packets or queue.bytes + len(packet) > queue.total_bytes:
+        busy = waiting >= self.settings.flow_packets or queue.bytes + len(packet) > queue.total_bytes
+        if busy and not is_later_fragment(packet):  # its first fragment had room, and is of no use alone
             return False
         self._flow = flow
         try:

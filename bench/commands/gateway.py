@@ -78,7 +78,7 @@ def serve_rig(
     if prepare is not None:
         prepare(rig)
     try:
-        drive = _drive(rig, model, paced)
+        drive = drive_rig(rig, model, paced)
         link = rig.host.link
         # The rig's own host, on sockets in its process, is never started: this one takes its place at the port.
         settings = ServiceSettings(given.mtu, poll_plan(model, given, rig.engine), hop=link.greets, admin=admin)
@@ -95,7 +95,8 @@ def serve_rig(
     return running
 
 
-def _drive(rig: Rig, model: RigModel, paced: bool) -> Drive:
+def drive_rig(rig: Rig, model: RigModel, paced: bool) -> Drive:
+    """Whoever drives the rig's engine while sockets or lines are served."""
     engine, given = rig.engine, rig.given
     if isinstance(engine, MonotonicEngine):
         return MonotonicDrive(engine)
