@@ -118,6 +118,7 @@ class EemFunction:
     def control_in(self, setup: Setup) -> bytes | None:
         """The class has no requests."""
         del setup
+        return None
 
     def control_out(self, setup: Setup, data: bytes) -> bool:
         del setup, data
