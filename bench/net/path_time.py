@@ -23,6 +23,14 @@ def packet_ticks(length: int, etu: int) -> int:
     return (length + segments * _AROUND) * GUARD_ETU * etu
 
 
+def window_ticks(window: int, etu: int) -> int:
+    """The round trip that a full window makes by itself on the slowest hop, answers of the same size sharing the line.
+
+    A window that outgrows the line stands in its queue: while slow start doubles it, the round trip doubles, too, and the estimate of RFC 6298 lags.
+    """
+    return 2 * packet_ticks(window, etu)
+
+
 def rto_floor(hz: int, hops: int, mtu: int, etu: int, longest_poll: int, beyond: int = 0) -> int:
     """The minimum RTO over so many equal hops; ``beyond`` is the round trip of what lies behind them (an uplink)."""
     hop = 2 * packet_ticks(mtu, etu) + packet_ticks(ACK, etu) + longest_poll

@@ -18,12 +18,14 @@ from bench.net import ipv4
 from bench.net.connection import TcpSettings
 from bench.net.flow_key import flow_of, is_later_fragment, source_of
 from bench.net.node import Event, Interface, Node
-from bench.net.path_time import rto_floor
+from bench.net.path_time import rto_floor, window_ticks
 from bench.net.reassembly import ReassemblyBounds
 from bench.net.tcp import Tcp
 from bench.net.udp_ports import UdpBounds, UdpPorts
 
 KINDS: Final = (Kind.IPV4, Kind.IPV6)
+WINDOW_USUAL: Final = 8192
+"""What a card's window is at the most, where its own profile does not say less."""
 MTU_MIN: Final = ipv4.MTU_MIN
 """Below this a hop carries no IP."""
 
@@ -108,8 +110,9 @@ class IpPlug:
 
     def patience(self, hops: int, mtu: int, etu: int, longest_poll: int, beyond: int = 0) -> None:
         """The path is so many equal hops long: the minimum RTO of connections from now on."""
-        floor = rto_floor(self.engine.timebase.hz, hops, mtu, etu, longest_poll, beyond)
-        self.tcp.settings = patient(self.tcp.settings, floor)
+        first = rto_floor(self.engine.timebase.hz, hops, mtu, etu, longest_poll, beyond)
+        window = min(self.settings.receive_buffer, WINDOW_USUAL)
+        self.tcp.settings = patient(self.tcp.settings, first, first + window_ticks(window, etu))
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 
@@ -199,12 +202,12 @@ class IpPlug:
         return self.node.events[event]
 
 
-def patient(settings: TcpSettings, floor: int) -> TcpSettings:
-    """The same settings with another minimum RTO: what depends on it grows along."""
+def patient(settings: TcpSettings, initial: int, floor: int) -> TcpSettings:
+    """The same settings with another first and minimum RTO: what depends on them grows along."""
     return replace(
         settings,
         rto_floor=floor,
-        rto_initial=floor,
+        rto_initial=initial,
         rto_ceiling=max(settings.rto_ceiling, 2 * floor),
         r2=max(settings.r2, 8 * floor),
         r2_syn=max(settings.r2_syn, 8 * floor),

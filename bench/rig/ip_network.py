@@ -18,8 +18,8 @@ from bench.host.uplink_line import LineSettings, UplinkLine
 from bench.iso7816.line import etu_ticks
 from bench.iso7816.rates import Rate
 from bench.net.chain_control import is_label
-from bench.net.path_time import rto_floor
-from bench.net.plug import IpSettings
+from bench.net.path_time import rto_floor, window_ticks
+from bench.net.plug import WINDOW_USUAL, IpSettings
 from bench.net.protocols import address
 from bench.net.routes import Prefix
 from bench.observe import Sink
@@ -104,5 +104,6 @@ def ip_network(engine: Engine, host: Host, given: Given, sink: Sink, seed: int, 
     beyond = uplink_round_trip(line.settings, given.mtu, hz)
     # A card takes its time over each command: two frames and an acknowledgement, and a poll
     commands = 4 * given.card_time.ticks(engine.timebase) * max(1, -(-given.mtu // 254)) * given.cards
-    floor = rto_floor(hz, given.cards, given.mtu, etu, poll.longest, beyond + commands)
-    return IpNetwork(router, line, Outside(engine, line, floor=floor), zone)
+    first = rto_floor(hz, given.cards, given.mtu, etu, poll.longest, beyond + commands)
+    window = window_ticks(WINDOW_USUAL, etu)
+    return IpNetwork(router, line, Outside(engine, line, first=first, floor=first + window), zone)
