@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.iso7816.port import ExchangeLevel
 from bench.readers.contract import Abilities, RateControl, StampedAt
-from bench.readers.serial import LOCAL_RESOLUTION_NS
+from bench.readers.serial_line import LOCAL_RESOLUTION_NS
 from bench.rig.inventory import Found, Interface, Places
 from bench.rig.inventory_usb import usb_key
 
