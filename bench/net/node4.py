@@ -9,7 +9,7 @@ from bench.net.fragments import fragment4
 from bench.net.icmp import Exceeded, Icmp, Icmp4, Unreachable4, parse_icmp4
 from bench.net.ipv4 import Ipv4
 from bench.net.layer3 import LOOPBACK, Arrived, Event
-from bench.net.protocols import Proto, is_loopback, is_multicast
+from bench.net.protocols import Proto, is_link_local, is_loopback, is_multicast, is_one_host
 
 if TYPE_CHECKING:
     from bench.net.node import Node
@@ -37,6 +37,8 @@ class Ip4:
             or is_loopback(packet.destination)
         ):
             self.node.events[Event.NOT_FOR_US] += 1
+        elif not is_one_host(packet.source) or is_link_local(packet.source) or is_link_local(packet.destination):
+            self.node.events[Event.SPOOFED] += 1  # never to be forwarded (RFC 1812, 5.3.7; RFC 3927, 7)
         else:
             self._forward(number, packet, data, now)
 
@@ -118,7 +120,8 @@ class Ip4:
             if message.code == Unreachable4.FRAGMENTATION_NEEDED:
                 told = message.rest & 0xFFFF
                 too_big = max(ipv4.MTU_MIN, told if told else _plateau(about.length))
-                self.node.learn(about.destination, too_big, now)
+                if about.source in self.node.own:
+                    self.node.learn(about.destination, too_big, now)
         self.node.report(
             message, hard, too_big, about.source, about.destination, about.protocol, about.payload, now, by
         )
@@ -128,13 +131,12 @@ class Ip4:
         if not may_answer4(packet):
             return
         source = packet.destination if packet.destination in self.node.own else self.node.source_for(packet.source)
-        out = self.node.way(packet.source)
-        if source is None or out is None:
+        if source is None or self.node.way(packet.source) is None:
             return
         if not self.node.errors.take(now):
             self.node.events[Event.ERRORS_HELD_BACK] += 1
             return
-        error.payload = quote4(data, out.mtu)
+        error.payload = quote4(data, self.node.path_mtu(packet.source, now))
         self.node.events[Event.ERRORS_OUT] += 1
         self.node.send(source, packet.source, Proto.ICMP, error.encode4(), now)
 

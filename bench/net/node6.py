@@ -8,7 +8,7 @@ from bench.net.errors_out import may_answer6, quote6
 from bench.net.icmp import Exceeded, Icmp, Icmp6, Problem6, Unreachable6, parse_icmp6
 from bench.net.ipv6 import FragmentHeader, Ipv6, Walk, parse_ipv6
 from bench.net.layer3 import LOOPBACK, Arrived, Event
-from bench.net.protocols import V6_ALL_NODES, Proto, is_link_local, is_loopback, is_multicast
+from bench.net.protocols import V6_ALL_NODES, V6_ANY, Proto, is_link_local, is_loopback, is_multicast
 
 if TYPE_CHECKING:
     from bench.net.node import Node
@@ -35,6 +35,7 @@ class Ip6:
             or is_loopback(packet.destination)
             or is_link_local(packet.destination)
             or is_link_local(packet.source)
+            or packet.source == V6_ANY  # RFC 4291, 2.5.2
         ):
             self.node.events[Event.NOT_FOR_US] += 1
         elif packet.next_header == Proto.HOP_BY_HOP and not self._options_done(packet, ipv6.walk(packet), data, now, 1):
@@ -178,7 +179,8 @@ class Ip6:
         too_big = 0
         if message.kind == Icmp6.TOO_BIG:
             too_big = max(ipv4.MTU_MIN, message.rest)
-            self.node.learn(about.destination, too_big, now)
+            if about.source in self.node.own:
+                self.node.learn(about.destination, too_big, now)
         hard = (message.kind, message.code) in (
             (Icmp6.UNREACHABLE, Unreachable6.PORT),
             (Icmp6.PARAMETER_PROBLEM, Problem6.NEXT_HEADER),
@@ -191,12 +193,11 @@ class Ip6:
         if not may_answer6(packet, error):
             return
         source = packet.destination if packet.destination in self.node.own else self.node.source_for(packet.source)
-        out = self.node.way(packet.source)
-        if source is None or out is None:
+        if source is None or self.node.way(packet.source) is None:
             return
         if not self.node.errors.take(now):
             self.node.events[Event.ERRORS_HELD_BACK] += 1
             return
-        error.payload = quote6(data, out.mtu)
+        error.payload = quote6(data, self.node.path_mtu(packet.source, now))
         self.node.events[Event.ERRORS_OUT] += 1
         self.node.send(source, packet.source, Proto.ICMPV6, error.encode6(source, packet.source), now)
