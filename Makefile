@@ -80,6 +80,14 @@ docs: $(VENV)/.stamp-base ## make the pages that come from the code
 	@$(BIN)/python -m bench.iso7816.t0_diagram > docs/t0.md
 	@$(BIN)/python -m bench.iso7816.t1_diagram > docs/t1.md
 
+PATHS_OUT ?= results/paths
+
+.PHONY: paths
+paths: setup-test ## run the real points on every path, and make docs/paths.md of their verdicts
+	@CARDBENCH_PATHS=$(abspath $(PATHS_OUT)) $(BIN)/pytest tests/witness/test_same_verdicts.py tests/witness/test_same_verdicts_guest.py \
+		-p no:xdist -o faulthandler_timeout=0 || true
+	@$(BIN)/cardbench paths $(PATHS_OUT) --out docs/paths.md
+
 .PHONY: lint
 lint: $(VENV)/.stamp-dev ## check style, types and the direction of imports
 	@$(BIN)/ruff check

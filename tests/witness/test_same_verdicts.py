@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,11 +26,11 @@ pytestmark = [pytest.mark.witness, pytest.mark.real]
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where results are; the software rig's are there."""
     directory = results_in(tmp_path_factory.mktemp("paths"))
     run("software", directory)
-    yield directory
+    return directory
 
 
 @pytest.mark.parametrize("rig", PATHS)
