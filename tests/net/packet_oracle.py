@@ -174,6 +174,7 @@ class Oracle:
     def _error(self, answer: Seen) -> None:
         quoted = answer.body[8:]
         assert answer.length <= (576 if answer.version == 4 else 1280), "an error stays short"
+        assert not answer.fragment or answer.length <= 104, "an error is cut only where hardly more than headers pass"
         origin = next((each for each in reversed(self.recent) if each.startswith(quoted)), None)
         assert origin is not None, "an error quotes what came, unchanged"
         about = look(origin)
