@@ -193,13 +193,13 @@ class Card:
 
     def _reset(self, on: bool) -> None:
         if self._powered:
+            if self.ip is not None and self.ip_io is not None:  # first: what stops has no way left to say goodbye
+                self.ip_io.reset()
+                self.ip.reset()
             self.io.reset()
             self.threads.stop()
             self.io1.reset("power lost" if not on else "reset")
             self.node.table.lose(lambda _node: True, Cause.CHANNEL_CLOSED)
-            if self.ip is not None and self.ip_io is not None:
-                self.ip_io.reset()
-                self.ip.reset()
         self.io1.machine.cutter.segment = MAX_SEGMENT
         self.files.reset()
         self.ordinary.reset()
