@@ -80,6 +80,10 @@ class FairQueue:
         self._new: deque[Hashable] = deque()
         self._old: deque[Hashable] = deque()
         self._short: deque[Hashable] = deque()
+        self._refused: dict[Hashable, None] = {}
+        """Flows that found no room for want of bytes, in that order."""
+        self._called: Hashable = None
+        """The one of them that may queue one packet now."""
         self._spent: dict[Hashable, _Flow] = {}
         """Idle flows that had spent some of their savings in this busy period."""
         self._given = 0
@@ -95,9 +99,19 @@ class FairQueue:
         return self._count
 
     def room(self, flow: Hashable) -> int:
-        """How many more packets this flow may queue."""
+        """How many more packets this flow may queue. Where bytes are short it is one at a time, in turn: ``on_taken`` tells when."""
         known = self._flows.get(flow)
-        return self.flow_packets - (len(known.waiting) if known is not None else 0)
+        waiting = len(known.waiting) if known is not None else 0
+        if waiting < self.flow_packets and (
+            self._is_full() or (waiting and self._refused and flow is not self._called)
+        ):
+            self._refused[flow] = None
+            return 0
+        return self.flow_packets - waiting
+
+    def _is_full(self) -> bool:
+        """What asks for room leaves two packets' worth to those that pass through, or that the other side sends."""
+        return self.bytes + self.quantum > max(self.total_bytes - 2 * self.quantum, self.quantum)
 
     def push(self, packet: Queued, *, force: bool = False) -> bool:
         """Queue a packet; False (busy) where that would pass a bound. Urgent packets and those of a caller that made room before are always taken."""
@@ -114,6 +128,7 @@ class FairQueue:
                 flow = self._flows[packet.flow] = self._flow(packet.flow)
                 self._new.append(packet.flow)
             flow.waiting.append(packet)
+            self._called = None
             if self._is_short(flow) and self.may_overtake(packet.kind, packet.data):
                 self._count_savings(packet.flow, flow)
                 self._short.append(packet.flow)
@@ -154,6 +169,12 @@ class FairQueue:
         if not self._count:
             self._period += 1
             self._spent.clear()
+        refused = self._refused
+        while refused and not self._is_full():
+            flow = self._called = next(iter(refused))
+            del refused[flow]
+            self.on_taken(flow)
+            self._called = None
         if packet.flow is not URGENT:
             self.on_taken(packet.flow)
         return packet
@@ -244,6 +265,7 @@ class FairQueue:
         self._old.clear()
         self._short.clear()
         self._spent.clear()
+        self._refused.clear()
         self._head = None
         self._count = 0
         self.bytes = 0

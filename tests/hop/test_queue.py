@@ -221,7 +221,34 @@ def test_bounds_hold_but_for_urgent_packets_and_callers_that_made_room_before() 
     assert queue.push(packet(b"d", bytes(1)), force=True)
     assert queue.push(packet(URGENT, bytes(9)))
     assert queue.room(b"a") == 0
-    assert queue.room(b"e") == 2
+    assert queue.room(b"e") == 0, "bytes are short: it is told when there are some"
+
+
+def test_where_bytes_are_short_flows_queue_one_packet_each_in_turn_and_leave_room_for_others() -> None:
+    flows = 32
+    queue = FairQueue(MTU, total_bytes=16 * MTU)
+    order: list[int] = []
+
+    def fill(flow: Hashable) -> None:
+        while queue.room(flow) > 0:
+            queue.push(packet(flow, bytes(MTU)))
+
+    queue.on_taken = fill
+    for flow in range(flows):
+        fill(flow)
+    for _ in range(40 * flows):
+        assert queue.bytes <= 14 * MTU, "two packets' worth is left to those that pass through"
+        got = queue.pop()
+        assert got is not None
+        assert isinstance(got.flow, int)
+        order.append(got.flow)
+    window = 10 * flows
+    settled = order[4 * flows :]
+    worst = min(
+        jain([Counter(settled[start : start + window])[flow] for flow in range(flows)])
+        for start in range(0, len(settled) - window, 7)
+    )
+    assert worst >= 0.98
 
 
 def test_whoever_waits_for_room_is_told_when_a_packet_is_taken() -> None:
