@@ -187,6 +187,8 @@ class Automaton:
         """Packets discarded in silence: malformed, or answers to nothing."""
         self.why = ""
         """Why nothing came of it, where that is so."""
+        self.terminated = 0
+        """Terminate-Acks that came."""
         self.on_up: Callable[[int], None] = _nothing
         self.on_down: Callable[[int], None] = _nothing
         self.on_started: Callable[[int], None] = _nothing
@@ -281,6 +283,7 @@ class Automaton:
             self.why = self.why or "the peer terminates"
             self.event(Event.TERMINATE_REQUEST, now)
         elif code == Code.TERMINATE_ACK:
+            self.terminated += 1
             self.event(Event.TERMINATE_ACK, now)
         elif code == Code.CODE_REJECT:
             rejected = packet.data[0] if packet.data else 0
