@@ -13,7 +13,7 @@ class RtoEstimator:
     granularity: int
     """G: what the clock resolves."""
     floor: int
-    """The least timeout: RFC 6298, 2.4 says a second; a slow path needs more (docs/network.md)."""
+    """The least timeout: RFC 6298, 2.4 says a second; a slow path needs more (docs/tcp.md)."""
     ceiling: int
     """The most: 60 s or more (2.5)."""
     rto: int
