@@ -26,6 +26,7 @@ _V6: Final = struct.Struct("!IHBB36sIIHHHH")
 _V6_IN: Final = struct.Struct("!IHBx36xIIHHHH")
 _HEADERS4: Final = ipv4.HEADER + HEADER
 _HEADERS6: Final = ipv6.HEADER + HEADER
+_TCP: Final = int(Proto.TCP)
 _FRAGMENTED: Final = 0x3FFF
 _NO_OPTIONS: Final = HEADER << 10
 _UNUSUAL: Final = 0xF037
@@ -38,11 +39,16 @@ class Flow:
 
     __slots__ = (
         "_changes",
+        "_first",
+        "_headers",
+        "_ip_sum",
         "_known_changes",
         "_names",
         "_out",
         "_sum",
         "_sum_in",
+        "_ttl",
+        "_v4",
         "connection",
         "ends",
         "interface",
@@ -67,6 +73,11 @@ class Flow:
         self._names = ends.local + ends.remote + here + there
         self._sum_in = pseudo_header(ends.local, ends.remote, Proto.TCP, 0)
         self._sum = self._sum_in + ends.local_port + ends.remote_port
+        self._v4 = v4 = len(ends.local) == 4
+        self._headers = _HEADERS4 if v4 else _HEADERS6
+        self._first = 0x4500 | settings.traffic_class if v4 else 6 << 28 | settings.traffic_class << 20
+        self._ttl = settings.hop_limit << 8 | Proto.TCP
+        self._ip_sum = pseudo_header(ends.local, ends.remote, self._first + self._ttl, ipv4.DONT_FRAGMENT)
         self._out: Interface | None = None
         self._changes = -1
         self._known_changes = -1
@@ -84,7 +95,7 @@ class Flow:
             or connection.state is not State.ESTABLISHED
         ):
             return False
-        opened = self._open4(data) if len(self.ends.local) == 4 else self._open6(data)
+        opened = self._open4(data) if self._v4 else self._open6(data)
         if opened is None:
             return False
         ack, window, payload = opened
@@ -112,7 +123,7 @@ class Flow:
             or data[0] != 0x45
             or total != len(data)
             or fragment & _FRAGMENTED
-            or ttl_protocol & 0xFF != Proto.TCP
+            or ttl_protocol & 0xFF != _TCP
             or int.from_bytes(data[: ipv4.HEADER], "big") % 0xFFFF
         ):
             return None
@@ -133,7 +144,7 @@ class Flow:
             or flags & _UNUSUAL != _USUAL
             or first >> 28 != 6
             or length + ipv6.HEADER != len(data)
-            or next_header != Proto.TCP
+            or next_header != _TCP
         ):
             return None
         value = int.from_bytes(data[ipv6.HEADER :], "big")
@@ -160,28 +171,23 @@ class Flow:
             self._find_way()
         out = self._out
         size = len(payload)
-        v4 = len(self._names) == 12
-        if out is None or not out.up or node.knows_path_mtus or (_HEADERS4 if v4 else _HEADERS6) + size > out.mtu:
+        if out is None or not out.up or node.knows_path_mtus or self._headers + size > out.mtu:
             ends = self.ends
             segment = Segment(ends.local_port, ends.remote_port, seq, ack, flags, window, bytes(payload))
             return self.emit(segment, now)
         word = _NO_OPTIONS | flags
         value = int.from_bytes(payload, "big") << ((size & 1) << 3) if size else 0
         tcp_sum = 0xFFFF - (value + self._sum + HEADER + size + seq + ack + word + window) % 0xFFFF
-        settings = self.settings
-        if v4:
+        if self._v4:
             total = _HEADERS4 + size
-            first = 0x4500 | settings.traffic_class
             identification = node.next_identification()
-            ttl = settings.hop_limit << 8 | Proto.TCP
-            ip_sum = 0xFFFF - (first + total + identification + ipv4.DONT_FRAGMENT + ttl + self._sum_in - 6) % 0xFFFF
             head = _V4.pack(
-                first,
+                self._first,
                 total,
                 identification,
                 ipv4.DONT_FRAGMENT,
-                ttl,
-                ip_sum,
+                self._ttl,
+                0xFFFF - (self._ip_sum + total + identification) % 0xFFFF,
                 self._names,
                 seq,
                 ack,
@@ -191,12 +197,11 @@ class Flow:
                 0,
             )
         else:
-            first = 6 << 28 | settings.traffic_class << 20
             head = _V6.pack(
-                first,
+                self._first,
                 HEADER + size,
-                Proto.TCP,
-                settings.hop_limit,
+                _TCP,
+                self._ttl >> 8,
                 self._names,
                 seq,
                 ack,
