@@ -45,7 +45,8 @@ class Wire(Protocol):
 
     def emit(self, packet: bytes, *, force: bool) -> bool: ...
 
-    def room(self, flow: bytes) -> int: ...
+    def room(self, flow: bytes, length: int) -> int:
+        """How many more packets of such a length may be emitted."""
 
     def freed(self, channel: "Channel") -> None: ...
 
@@ -242,7 +243,7 @@ class Channel:
         if not flow:
             return
         wire = self.wire
-        while outbox and self.credit > 0 and wire.room(flow) > 0:
+        while outbox and self.credit > 0 and wire.room(flow, HEADER_LENGTH + len(outbox[0])) > 0:
             self.credit -= 1
             self._emit(MessageType.DATA, outbox.popleft())
         if not outbox:

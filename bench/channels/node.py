@@ -47,10 +47,10 @@ class Emission:
             return True
         return route.link.submit(Kind.CHANNEL, packet, packet[1:4], force=force)
 
-    def room(self, flow: bytes) -> int:
+    def room(self, flow: bytes, length: int) -> int:
         """How many more messages the flow to ``flow[0]`` may queue; a closed way takes any number (they are answered UNREACHABLE)."""
         link = self.routes.resolve(flow[0]).link
-        return link.queue.room(flow) if link is not None else 1
+        return link.queue.room(flow, length) if link is not None else 1
 
     def _tell_source(self, packet: bytes) -> None:
         self.unreachable += 1

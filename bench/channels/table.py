@@ -35,7 +35,7 @@ class NoChannelError(Exception):
 class ChannelTable:
     """The ends of one node. ``on_open`` decides about every OPEN that comes: it calls ``accept`` or ``refuse``, now or later."""
 
-    def __init__(self, limit: int, emit: Emit, room: Callable[[bytes], int]) -> None:
+    def __init__(self, limit: int, emit: Emit, room: Callable[[bytes, int], int]) -> None:
         self.limit = limit
         self.number = 0
         self.mtu = 0
@@ -62,8 +62,8 @@ class ChannelTable:
     def emit(self, packet: bytes, *, force: bool) -> bool:
         return self._emit(packet, force)
 
-    def room(self, flow: bytes) -> int:
-        return self._room(flow)
+    def room(self, flow: bytes, length: int) -> int:
+        return self._room(flow, length)
 
     def freed(self, channel: Channel) -> None:
         self._ends.pop(channel.number, None)

@@ -98,20 +98,24 @@ class FairQueue:
     def __len__(self) -> int:
         return self._count
 
-    def room(self, flow: Hashable) -> int:
-        """How many more packets this flow may queue. Where bytes are short it is one at a time, in turn: ``on_taken`` tells when."""
+    def room(self, flow: Hashable, length: int = 0) -> int:
+        """How many more packets of such a length (0: the longest) this flow may queue.
+
+        Where bytes are short it is one at a time, in turn: ``on_taken`` tells when.
+        """
         known = self._flows.get(flow)
         waiting = len(known.waiting) if known is not None else 0
         if waiting < self.flow_packets and (
-            self._is_full() or (waiting and self._refused and flow is not self._called)
+            self._is_full(length) or (waiting and self._refused and flow is not self._called)
         ):
             self._refused[flow] = None
             return 0
         return self.flow_packets - waiting
 
-    def _is_full(self) -> bool:
-        """What asks for room leaves two packets' worth to those that pass through, or that the other side sends."""
-        return self.bytes + self.quantum > max(self.total_bytes - 2 * self.quantum, self.quantum)
+    def _is_full(self, length: int = 0) -> bool:
+        """What asks for room leaves two packets' worth to those that pass through, or that the other side sends; what is short leaves one."""
+        left = 1 if length and SHORT * length <= self.quantum else 2
+        return self.bytes + (length or self.quantum) > max(self.total_bytes - left * self.quantum, self.quantum)
 
     def push(self, packet: Queued, *, force: bool = False) -> bool:
         """Queue a packet; False (busy) where that would pass a bound. Urgent packets and those of a caller that made room before are always taken."""

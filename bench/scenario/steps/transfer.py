@@ -175,7 +175,7 @@ class Transfer(Step):
             if of_the_line:
                 raise NotApplicable(rig.unpaced)
             return
-        limit = _limit(context, exchanges)
+        limit = line_limit(context, exchanges)
         if limit is not None:
             window_card, window_host = _windows(context)
             best = shortest(
@@ -388,7 +388,8 @@ def _windows(context: StepContext) -> tuple[int, int]:
     return card * channels, context.rig.host.gateway.window * channels
 
 
-def _limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit | None:
+def line_limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit | None:
+    """The limit of the first hop's line; None where the reader shows neither the rate nor the clock."""
     link = context.rig.host.link
     port = link.port
     if not port.ta1 or not port.clock_hz or not exchanges:
