@@ -106,8 +106,9 @@ class PppLink:
         """The line is there and traffic is wanted; a link that had come to its end begins again."""
         self.why = ""
         self.looped = False
-        if self.lcp.state is State.STOPPED:
-            self.lcp.down(now)  # what the table leaves to us where Open comes in Stopped (RFC 1661, 4.3)
+        self.lcp_options.looped = 0
+        if self.lcp.state in (State.STOPPED, State.CLOSING, State.STOPPING):
+            self.lcp.down(now)  # what the table leaves to us where Open comes in these (RFC 1661, 4.3)
         self.lcp.open(now)
         if self.lcp.opened:
             for each in self.networks.values():
