@@ -30,6 +30,7 @@ from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.activation import Activated, Wishes
 from bench.readers.character import CharacterReader
 from bench.readers.contract import Abilities, RateControl, StampedAt
+from bench.readers.faults import Fault, fault_text
 from bench.readers.serial_adapter import Chunk, PortSettings, SerialFound, SerialPort, attached
 from bench.readers.serial_errors import SerialPortError, SerialTrouble
 from bench.readers.serial_line import SerialLine, SerialOptions
@@ -461,6 +462,8 @@ class SerialReader(CharacterReader):
     def card_moved(self, present: bool) -> None:
         if not present:
             self._powered = False
+            if self._done is not None:
+                self.on_fault(fault_text(Fault.ABSENT, f"the card was pulled from {self.url}", "put it back"))
             self._fail_exchange("absent")
         self.on_card(present)
 

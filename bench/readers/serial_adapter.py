@@ -233,6 +233,8 @@ class SerialPort:
         thread = getattr(self._port, "_thread", None)
         if "connection failed" in str(error) or (isinstance(thread, Thread) and not thread.is_alive()):
             return SerialTrouble.GONE
+        if "timeout while waiting for option" in str(error):
+            return SerialTrouble.SILENT
         number = _errno(error)
         return otherwise if number is None else trouble_of(number)
 

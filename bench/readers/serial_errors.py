@@ -19,6 +19,8 @@ class SerialTrouble(StrEnum):
     """The port does not take these settings."""
     GONE = "gone"
     """The port was there and is there no more."""
+    SILENT = "silent"
+    """Its server does not answer any more."""
     NO_ECHO = "no echo"
     OTHER = "other"
 
@@ -29,6 +31,7 @@ _FAULT: Final = {
     SerialTrouble.BUSY: Fault.BUSY,
     SerialTrouble.SERVER: Fault.READER,
     SerialTrouble.GONE: Fault.READER,
+    SerialTrouble.SILENT: Fault.FROZEN,
 }
 _DO: Final = {
     SerialTrouble.MISSING: "plug the adapter in, or name a port that `cardbench readers` lists",
@@ -37,6 +40,7 @@ _DO: Final = {
     SerialTrouble.SERVER: "start the server, and see that it speaks RFC 2217 (ser2net: telnet(rfc2217))",
     SerialTrouble.REFUSED: "choose a rate and a parity that the port can do (on a pty: parity none)",
     SerialTrouble.GONE: "plug the adapter in again, or restart the server, then run again",
+    SerialTrouble.SILENT: "restart the server that serves the port, then run again",
     SerialTrouble.NO_ECHO: "see that TxD and RxD are joined at I/O (Phoenix wiring), or set `echo: false` for an adapter that swallows the echo",
     SerialTrouble.OTHER: "see whether another program can use the port",
 }

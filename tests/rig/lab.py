@@ -4,6 +4,7 @@ A ``FaultPath`` is one way to a card that can be broken. It brings the reader, t
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,10 @@ class FaultPath(Protocol):
     rig: str
     """The rig file."""
     environment: Mapping[str, str]
+    patience: float
+    """By how much everything takes longer than on this machine."""
+    folder: Path | None
+    """Where its files are to lie; None: anywhere."""
 
     def __enter__(self) -> "FaultPath": ...
 
@@ -93,6 +98,32 @@ class FaultPath(Protocol):
 
     def arm(self, during: Callable[[], bytes | None] | None) -> None:
         """Answer READ BINARY so, until told otherwise."""
+
+    def launch(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> "Process":
+        """Start the bench where the reader is."""
+
+
+class Process(Protocol):
+    """What of ``subprocess.Popen`` is used here."""
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
+
+
+class OnThisMachine:
+    """For paths that need no other."""
+
+    patience = 1.0
+    folder: Path | None = None
+
+    def launch(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> Process:
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +136,9 @@ class Told:
 
 
 @contextmanager
-def open_folder() -> Iterator[Path]:
+def open_folder(path: FaultPath) -> Iterator[Path]:
     """A folder that any user may use; pytest's own are for root alone."""
-    with tempfile.TemporaryDirectory(prefix="cardbench-lab-") as name:
+    with tempfile.TemporaryDirectory(prefix="cardbench-lab-", dir=path.folder) as name:
         folder = Path(name)
         folder.chmod(0o777)
         yield folder
@@ -127,7 +158,7 @@ class Ran:
 def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
     """Run a point that is left alone, then two for each trial. (Nothing passes after a fault that lasts: such a trial is the last.)"""
     marks = [f"{mark:02X}" for mark in range(1 + 2 * len(trials))]
-    (folder / "conftest.py").write_text(GATE.format(folder=str(folder), within=WITHIN_S))
+    (folder / "conftest.py").write_text(GATE.format(folder=str(folder), within=WITHIN_S * path.patience))
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "rig.yaml").write_text(path.rig)
     scenario = folder / "struck.yaml"
@@ -148,18 +179,10 @@ def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
         command = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command)
         environment |= {"HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            (*command, "--out", str(folder / "out")),
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    process = path.launch((*command, "--out", str(folder / "out")), folder, environment, log)
     try:
         begun = _gates(path, trials, folder, process, log)
-        status = process.wait(WITHIN_S)
+        status = process.wait(WITHIN_S * path.patience)
     finally:
         if process.poll() is None:
             process.kill()
@@ -173,14 +196,12 @@ def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
     return Ran(status, told[0], tuple(told[1::2]), tuple(told[2::2]), log.read_text())
 
 
-def _gates(
-    path: FaultPath, trials: Sequence[Trial], folder: Path, process: "subprocess.Popen[bytes]", log: Path
-) -> list[float]:
+def _gates(path: FaultPath, trials: Sequence[Trial], folder: Path, process: Process, log: Path) -> list[float]:
     """Let the points begin one by one, making and mending the faults between them; gives when each began, and when the last one ended."""
     begun: list[float] = []
     count = 1 + 2 * len(trials)
     for number in range(count):
-        _reached(folder / f"at-{number + 1}", process, log)
+        _reached(folder / f"at-{number + 1}", process, log, path.patience)
         trial = trials[(number - 1) // 2] if number else None
         if trial is not None and number % 2:
             path.arm(trial.during)
@@ -192,13 +213,49 @@ def _gates(
                 trial.after()
         begun.append(time.monotonic())
         (folder / f"go-{number + 1}").touch()
-    _reached(folder / f"end-{count}", process, log)
+    _reached(folder / f"end-{count}", process, log, path.patience)
     return [*begun, time.monotonic()]
 
 
-def _reached(file: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    limit = time.monotonic() + WITHIN_S
+def _reached(file: Path, process: Process, log: Path, patience: float) -> None:
+    limit = time.monotonic() + WITHIN_S * patience
     while not file.exists():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < limit, f"{file.name} never came: {log.read_text()}"
         time.sleep(0.005)
+
+
+HANG_S = 10.0
+"""No point may take longer, whatever breaks."""
+NOT_JUDGED = 3
+"""Exit status: something could not be judged."""
+
+
+def assert_passing(ran: Ran, trials: Sequence[Trial], patience: float = 1.0) -> None:
+    """Each struck point is an error with its name, and the point after it passes."""
+    assert ran.first.verdict is Verdict.PASS, ran.first
+    for trial, struck, after in zip(trials, ran.struck, ran.after, strict=True):
+        assert not trial.lasting
+        _assert_error(trial, struck, patience)
+        assert after.verdict is Verdict.PASS, after
+        assert after.seconds < HANG_S * patience
+    assert ran.status == NOT_JUDGED
+
+
+def assert_lasting(ran: Ran, trials: Sequence[Trial], patience: float = 1.0) -> None:
+    """The last trial's fault puts the rig in quarantine, with its first cause; what was before passed."""
+    last = len(trials) - 1
+    assert_passing(Ran(ran.status, ran.first, ran.struck[:last], ran.after[:last], ran.out), trials[:last], patience)
+    assert trials[last].lasting
+    _assert_error(trials[last], ran.struck[last], patience)
+    after = ran.after[last]
+    assert after.verdict is Verdict.ERROR
+    assert "in quarantine since: " in after.reason
+    assert re.search(trials[last].says, after.reason), "the first cause is kept"
+    assert after.seconds < patience
+
+
+def _assert_error(trial: Trial, struck: Told, patience: float) -> None:
+    assert struck.verdict is Verdict.ERROR, struck
+    assert re.search(trial.says, struck.reason), struck.reason
+    assert struck.seconds < HANG_S * patience

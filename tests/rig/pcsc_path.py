@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.readers.faults import Fault
 from bench.rig.pcscd import READER, Driver, PrivatePcscd
-from tests.rig.lab import Trial
+from tests.rig.lab import OnThisMachine, Trial
 
 ATR: Final = bytes.fromhex("3B00")
 READ_BINARY: Final = bytes.fromhex("00B0")
@@ -109,7 +109,7 @@ def _take(connection: socket.socket, size: int) -> bytes:
     return data
 
 
-class PcscPath:
+class PcscPath(OnThisMachine):
     """pcscd, vpcd's reader and a card in it."""
 
     name = "pcsc"
