@@ -312,16 +312,16 @@ class TerminalLink:
         self._settle()
         self._parked = None
         asked, over = polls.asked, polls.told
-        if over:
-            machine.next_command(polls.asked_at(over - 1))
-            machine.answered(polls.answer.response, polls.asked_at(over - 1) + polls.course.over)
         port.unpark(polls, over)
         if asked > over:
             machine.next_command(polls.asked_at(over))
             self._busy = True
             port.resume(polls, over, self._answered)
-        else:
-            self._timer = self.engine.at(polls.asked_at(asked), self._go, POLL)
+            return
+        if over:
+            machine.next_command(polls.asked_at(over - 1))
+            machine.answered(polls.answer.response, polls.asked_at(over - 1) + polls.course.over)
+        self._timer = self.engine.at(polls.asked_at(asked), self._go, POLL)
 
     def _observe(self, kind: Kind, packet: bytes, direction: Direction) -> None:
         if kind is Kind.CHANNEL and len(packet) >= 4:

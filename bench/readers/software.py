@@ -15,7 +15,7 @@ from bench.iso7816.disturbance import Disturbance
 from bench.iso7816.line import CHARACTER_TAKEN_ETU, Burst, CardEnd
 from bench.iso7816.port import Answer, PowerUp
 from bench.iso7816.session import Side
-from bench.iso7816.t0 import T0Outcome
+from bench.iso7816.t0 import T0Terminal
 from bench.iso7816.t1_outcome import T1Outcome
 from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.character import CharacterReader
@@ -198,15 +198,18 @@ class SoftwareReader(CharacterReader):
         """Nobody counts here."""
 
     def unpark(self, polls: IdlePolls, over: int) -> None:
-        """Over T=1 every poll turns the sequence numbers over; the times are those of the last one."""
         self._wake = _awake
         if self.lot is not None:
             self.lot.remove(id(self))
         link = self._hop_side()
         assert link is not None
-        turns = 2 if isinstance(self._terminal, T1Terminal) and over > 1 and not over % 2 else 1
-        for number in range(max(0, over - turns), over):
-            self._make_up(polls, number)
+        terminal = self._terminal
+        if isinstance(terminal, T0Terminal) and isinstance(self._card, Contacts):
+            terminal.shift(over * polls.cycle)
+            self._card.shift(over * polls.cycle)
+        else:  # every poll turns the sequence numbers over
+            for number in range(max(0, over - (1 if over % 2 else 2)), over):
+                self._make_up(polls, number)
         link.unpark(polls.asked_at(over - 1) + polls.course.heard if over else None)
 
     def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
@@ -235,7 +238,7 @@ class SoftwareReader(CharacterReader):
         card.receive(terminal.begin(polls.command, polls.starts_at(number)))
         card.transmit = self._from_card
         outcome = terminal.receive(answers[0]) if answers else None
-        if not isinstance(outcome, T0Outcome | T1Outcome) or outcome.response != polls.answer.response:
+        if not isinstance(outcome, T1Outcome) or outcome.response != polls.answer.response:
             raise RuntimeError(
                 "a parked card no longer answers a poll as it did: it was changed without the reader's knowing"
             )

@@ -4,7 +4,6 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from bench.engine import Engine
@@ -122,7 +121,8 @@ class Recorded(Parking):
         super().tell(polls, count)
         answer = polls.answer
         start = polls.starts_at(polls.told)
-        same = replace(answer, start=start, end=start + answer.end - answer.start)
+        end = start + answer.end - answer.start
+        same = Answer(answer.response, start, end, answer.characters, answer.card_ticks, answer.retries)
         exchange = self._exchange(polls.command, same)
         exchange.count = count
         if count > 1:
