@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from bench.scenario.context import StepContext
+from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import dial_service, exchange, milliseconds
 from bench.scenario.units import Count, Duration, Size, Span, Whole
@@ -64,6 +65,8 @@ class CostPerHop(Step):
     size: Annotated[Size, Field(description="length of each message")] = 16
 
     def run(self, context: StepContext) -> None:
+        if context.rig.unpaced:
+            raise NotApplicable(context.rig.unpaced)
         cards = sorted(context.engine.call(lambda: context.rig.host.cards))
         if len(cards) < 2:
             context.fail(f"{len(cards)} card: the cost of a further hop needs two")
