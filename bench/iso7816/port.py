@@ -28,6 +28,7 @@ class Answer:
     start: int
     end: int
     characters: int = 0
+    """Those on the line, where the port saw each of them; else 0, and then ``card_ticks`` is, too."""
     card_ticks: int = 0
     retries: int = 0
     error: str = ""

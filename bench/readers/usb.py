@@ -411,7 +411,8 @@ class UsbReader:
                 self.on_fault(error)
         response = b"" if error else result.response
         start, end = tick_of(result.start_ns), tick_of(result.end_ns)
-        return Answer(response, start, end, result.characters, 0, result.retries, error)
+        # no characters: those of our blocks were counted, not seen, so that the line's time is not what is left of the exchange's
+        return Answer(response, start, end, retries=result.retries, error=error)
 
     def _explain(self, error: Exception, *, powering: bool) -> str:
         """An error as PowerUp and Answer say it; what is no card's fault goes to ``on_fault`` too."""
