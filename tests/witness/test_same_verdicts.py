@@ -14,7 +14,7 @@ PCSC = "" if find_spec("smartcard") else "missing pyscard: pip install 'cardbenc
 SERIAL = "" if find_spec("serial") else "missing pyserial: pip install 'cardbench[serial]'"
 GEMPC = missing_parts(Driver.serial("", "")) or PCSC
 PATHS = {
-    "pcsc-vpcd": (missing_parts() or PCSC, 50),
+    "pcsc-vpcd": (missing_parts() or PCSC, 40),
     "pcsc-gempc-t0": (GEMPC, 50),
     "pcsc-gempc-t1": (GEMPC, 50),
     "serial-rfc2217": (SERIAL, 60),

@@ -91,6 +91,19 @@ class TestAbilities:
             assert station.reader.ta1 == wanted
             assert Fraction(seen.f, seen.d) == Rate(wanted).etu_cycles
 
+    def test_a_rate_ends_with_its_reader(self, open_one: Open) -> None:
+        """Whoever opens the same reader next finds the card at the rate of its answer to reset."""
+        abilities = open_one().reader.abilities
+        if abilities.rate is RateControl.SELECTABLE:
+            fast = next(
+                (each for each in (0x96, 0x18, 0x12) if not abilities.rates or each in abilities.rates), RATE_DEFAULT
+            )
+            fast_one = open_one(ta1=f"{fast:02X}").up()
+            assert fast_one.reader.ta1 == fast
+            fast_one.close()
+        after = open_one().up()
+        assert after.apdu(echo(b"slow again")).data == b"slow again"
+
 
 class TestPower:
     def test_power_gives_the_answer_to_reset(self, station: Station) -> None:
