@@ -108,6 +108,8 @@ class PppFrames(Step):
         if not peer.came:
             context.fail("the card sends no Configure-Request")
         wait(context, lambda: False, self.quiet_after)
+        if any(each[:2] != LCP for each in peer.came):
+            context.fail("the card opened a link with itself")
         before = len(peer.came)
         wait(context, lambda: False, Span(60 * 10**9))
         if len(peer.came) > before:
@@ -145,13 +147,16 @@ class PppFrame(Step):
             exchange(context, frame, lambda _frame: False, self.within)
             said = [each for each in peer.came[before:] if each[2:3] != bytes((_REQUEST,))]
             if said:  # beside Configure-Requests, which the card repeats by itself
-                context.fail(f"{self.send} was answered with {said[0].hex()}: it must be discarded in silence")
+                context.fail(
+                    f"{_short(self.send)} was answered with {_short(said[0].hex())}: it must be discarded in silence"
+                )
             return
         wanted = self.expect.replace(" ", "").lower()
         before = len(peer.came)
         if exchange(context, frame, lambda each: _fits(each, wanted), self.within) is None:
-            said = ", ".join(each.hex() for each in peer.came[before:]) or "nothing"
-            context.fail(f"{self.send} was answered with {said}, expected {self.expect}")
+            answers = [each.hex() for each in peer.came[before:] if each[2:3] != bytes((_REQUEST,))]
+            heard = _short(", ".join(answers) or "nothing")
+            context.fail(f"{_short(self.send)} was answered with {heard}, expected {_short(self.expect)}")
         context.measured("answered_after", milliseconds(context, context.engine.now - begun))
 
 
@@ -164,6 +169,11 @@ def exchange(
     context.engine.call(lambda: peer.send(frame))
     wait(context, lambda: any(wanted(each) for each in peer.came[seen:]), within)
     return next((each for each in peer.came[seen:] if wanted(each)), None)
+
+
+def _short(text: str) -> str:
+    """For people."""
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _fits(frame: bytes, wanted: str) -> bool:
