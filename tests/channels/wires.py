@@ -57,7 +57,7 @@ class Line:
         self.queue.append(packet)
         return True
 
-    def _room(self, _flow: bytes) -> int:
+    def _room(self, _flow: bytes, _length: int) -> int:
         return 4
 
     def _asked(self, channel: Channel, request: Open) -> None:
