@@ -12,18 +12,19 @@ from typing import Final
 
 import click
 
-from bench.commands.gateway import EXIT_BENCH, OWN_POLLS, drive_rig
 from bench.host.drive import SlavedDrive
 from bench.host.external_support import BUFFER
 from bench.host.external_support_hop import SupportHost
 from bench.host.external_support_line import ExternalSupportLine
 from bench.observe import NullSink
 from bench.rig.build import Rig, build_rig, poll_plan
+from bench.rig.driving import OWN_POLLS, drive_rig
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import ReaderKind, RigModel
 from fixtures.options import read_rig_choice
 
+EXIT_BENCH: Final = 3
 GIVEN: Final = {"stack": "ip", "addressing": "ppp", "mtu": "1500"}
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 import click
 
-from bench.commands.gateway import EXIT_BENCH, OWN_POLLS, drive_rig
+from bench.commands.gateway import EXIT_BENCH
 from bench.files.mistakes import FileError
 from bench.host.drive import SlavedDrive
 from bench.host.ip_pool import AddressPool
@@ -29,6 +29,7 @@ from bench.net.routes import Prefix
 from bench.observe import Direction, NullSink, Observation, Packet
 from bench.records.pcapng import Flow, LinkType, PcapngWriter
 from bench.rig.build import Rig, build_rig, poll_plan
+from bench.rig.driving import OWN_POLLS, drive_rig
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.ip_network import POOL4, POOL6, POOL_SIZE, STATIC4, STATIC6, line_settings
