@@ -1,0 +1,83 @@
+"""The command line in the guest: a reader comes and goes and is listed, with and without pcscd; a rig file is written for it; it is calibrated."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.rig.loader import load_rig_file
+from bench.rig.model import ReaderKind, ServeWay
+from tests.guest.machine import ROOT, Guest
+from tests.readers.contract.test_in_guest import serving
+
+pytestmark = [pytest.mark.witness, pytest.mark.real]
+
+CARDBENCH = (sys.executable, "-m", "bench.cli")
+DEVICE = "08e6:3437:0001"
+
+
+def listed(guest: Guest) -> dict[str, dict[str, object]]:
+    """What ``cardbench readers`` lists, by interface; serial ports left out."""
+    ran = guest.run([*CARDBENCH, "readers", "--json"], 90)
+    assert ran.status == 0, ran.stdout + ran.stderr
+    return {str(each["interface"]): each for each in json.loads(ran.stdout)["readers"] if each["interface"] != "serial"}
+
+
+def test_a_served_reader_is_listed_by_whom_it_is_used_and_gets_a_rig(guest: Guest) -> None:
+    assert listed(guest) == {}
+    lab = guest.share / "lab.yaml"
+    with guest.start([*CARDBENCH, "card", "--serve", "usbip"]) as served:
+        served.wait_for("serving reference card in a USB reader (tpdu)", 90)
+        _settled(guest)
+        found = listed(guest)
+        assert set(found) == {"usb"}
+        assert found["usb"]["address"] == DEVICE
+        assert found["usb"]["stable"] is True
+        assert found["usb"]["holder"] == ""
+        abilities = found["usb"]["abilities"]
+        assert isinstance(abilities, dict)
+        assert (abilities["level"], abilities["rate"], abilities["slots"]) == ("tpdu", "selectable", 1)
+
+        nothing = guest.share / "no-readers"
+        nothing.mkdir(exist_ok=True)
+        guest.run(["mkdir", "-p", "/run/pcscd"]).checked()
+        with guest.start(["pcscd", "--foreground", "--config", nothing, "--debug"]) as pcscd:
+            pcscd.wait_for("Card ATR", 60)
+            found = listed(guest)
+        assert "pcscd (process " in str(found["usb"]["holder"])
+        assert "CCID" in str(found["pcsc"]["address"])
+        assert found["pcsc"]["card"] is True
+
+        guest.run([*CARDBENCH, "rig", "scan", "--only", "usb", "--station", "guest", "--out", lab], 90).checked()
+        (rig,) = load_rig_file(lab).rigs
+        assert rig.reader.kind is ReaderKind.USB
+        assert rig.reader.device in (DEVICE, DEVICE.rpartition(":")[0])
+        again = guest.run([*CARDBENCH, "rig", "scan", "--only", "usb", "--out", lab], 90).checked()
+        assert "is up to date" in again
+
+        served.signal(signal.SIGINT)
+        assert served.wait(20).status == 0
+    _settled(guest)
+    assert listed(guest) == {}
+
+
+def test_raw_usb_is_calibrated(guest: Guest) -> None:
+    rig = guest.share / "usb.yaml"
+    rig.write_text((ROOT / "rigs" / "usb-raw-t1.yaml").read_text())
+    with serving(guest, ServeWay.USBREDIR):
+        said = guest.run([*CARDBENCH, "calibrate", "--rig", rig, "--rounds", "20"], 120).checked()
+    assert "T=1, TA1=" in said
+    assert "20 rounds" in said
+    (model,) = load_rig_file(Path(rig)).rigs
+    (calibration,) = model.calibrations
+    for series in calibration.series:
+        assert len(series.times_ns) == 20
+        assert min(series.times_ns) > 0
+        assert series.host_ns > 0
+
+
+def _settled(guest: Guest) -> None:
+    """udevd has done what a reader's coming or going gave it to do."""
+    guest.run(["sleep", "0.5"]).checked()
