@@ -1,4 +1,4 @@
-"""Measures what a small MTU buys (scenarios/sockets/word-by-mtu.yaml, its full sweep) and draws docs/fairness.svg from it; the table goes to standard output.
+"""Measures what a small MTU buys (scenarios/sockets/word-by-mtu.yaml, its full sweep), draws docs/fairness.svg from it, and prints the table.
 
 python -m benchmarks.draw_fairness
 """

@@ -1,4 +1,4 @@
-"""A word beside 31 busy channels at 9600 baud and MTU 64: its own time there and back, a full message each way, one poll (docs/protocol.md, section 3)."""
+"""A word beside 31 busy channels at 9600 baud and MTU 64: its own time there and back, a full message each way, one poll (protocol.md, section 3)."""
 
 import pytest
 
