@@ -113,6 +113,7 @@ def ppp_command(
         raise click.UsageError(str(error.args[0])) from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    reads, writes = _open(line)
     ended = threading.Event()
 
     def stopping(_signal: int, _frame: FrameType | None) -> None:
@@ -120,7 +121,6 @@ def ppp_command(
 
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, stopping)
-    reads, writes = _open(line)
     try:
         running = RunningSupport(model, given, reads, writes, buffer, paced=paced)
         running.line.on_end = lambda _reason: ended.set()

@@ -19,6 +19,12 @@ from importlib.util import find_spec
 import pytest
 
 from bench.commands.ppp import GIVEN, RunningSupport
+from bench.engine import MonotonicEngine, Timebase
+from bench.host.ip_pool import AddressPool
+from bench.host.ppp import FIRST4, IDENTIFIER, OWN4, PREFIX6, PppEnd, PppOffer
+from bench.net.ppp.automaton import Patience
+from bench.net.ppp.lcp import LcpWishes
+from bench.net.protocols import text
 from bench.rig.given import Given
 from bench.rig.model import RigModel
 from tests.guest.machine import Guest, Job, Result, Wire
@@ -44,7 +50,7 @@ PPPD = (
         "1",
         "+ipv6",
     ),
-    *("lcp-echo-interval", "5", "lcp-echo-failure", "4", "ms-dns", "10.64.0.1"),
+    *("lcp-echo-interval", "5", "lcp-echo-failure", "4"),
 )
 
 
@@ -80,6 +86,34 @@ class Board:
 
     def close(self) -> None:
         self.running.stop()
+        self.connection.close()
+
+
+class OurHost:
+    """Our own PPP end as a host, without a hop or a card, at a wire of the guest: what it gives, pppd takes."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.connection = wire.connect()
+        self.connection.setblocking(False)
+        self.engine = MonotonicEngine(Timebase.for_clocks(3_571_200)).start()
+        self.engine.loop_bound = True
+        pool = AddressPool(FIRST4, 1)
+        offer = PppOffer(Patience(self.engine.timebase.hz), LcpWishes(accm=0), pool=pool)
+        self.end = PppEnd(self.engine, offer, self._send, hdlc=True, seed=1)
+        number = self.connection.fileno()
+        self.engine.call(self.end.open)
+        self.engine.loop.call_soon_threadsafe(self.engine.loop.add_reader, number, self._readable)
+
+    def _send(self, data: bytes) -> None:
+        self.connection.sendall(data)
+
+    def _readable(self) -> None:
+        data = self.connection.recv(4096)
+        self.engine.enter(lambda: self.end.receive(data))
+
+    def close(self) -> None:
+        self.engine.call(lambda: self.engine.loop.remove_reader(self.connection.fileno()))
+        self.engine.stop()
         self.connection.close()
 
 
@@ -121,10 +155,10 @@ class Link:
         assert f"{count} received" in result.stdout
 
 
-def running(guest: Guest, *words: str) -> Job:
-    """pppd, begun."""
+def running(guest: Guest, *words: str, addresses: str = f"{HERE}:{CARD}") -> Job:
+    """pppd, begun; without ``addresses`` it asks for one."""
     guest.run(["mkdir", "-p", "/run/lock"]).checked()  # Debian's options ask for a lock file there
-    return guest.start([*PPPD, *words, f"{HERE}:{CARD}"])
+    return guest.start([*PPPD, *words, addresses or "noipdefault"])
 
 
 @contextmanager
@@ -213,6 +247,29 @@ def test_a_card_that_takes_less_than_pppds_least_mru_says_so(guest: Guest) -> No
         assert "the peer wants an MRU of 128" in link.link.why  # type: ignore[attr-defined]
 
 
+def test_the_kernel_takes_address_and_prefix_from_our_host(guest: Guest) -> None:
+    """IPCP from the pool; the prefix by Router Advertisement, of which Linux makes an address by itself."""
+    host = OurHost(guest.console(0))
+    try:
+        with running(guest, "/dev/hvc0", "115200", addresses="") as job:
+            job.wait_for("remote LL address")
+            name = re.search(r"Using interface (ppp\d+)", job.stdout)
+            assert name is not None
+            shown = ""
+            for _ in range(50):
+                shown = guest.run(["ip", "-o", "address", "show", "dev", name[1]]).checked()
+                if text(PREFIX6.address)[:9] in shown:
+                    break
+            assert f"inet {text(FIRST4)} peer {text(OWN4)}" in shown
+            assert re.search(r"inet6 fd78:19::\S+/64 scope global", shown), shown
+            link = Link(guest, job, name[1])
+            link.ping(1500, 1, text(OWN4))
+            link.ping(1280, 1, text(PREFIX6.address[:8] + IDENTIFIER))
+            assert "rcvd [LCP TermAck" in link.terminate().stdout
+    finally:
+        host.close()
+
+
 RIG = """
 station: guest
 rigs:
@@ -239,7 +296,7 @@ def test_the_papers_figure_3_whole(guest: Guest, protocol: str) -> None:
         stack.enter_context(cards.serve("tpdu", **given))
         stack.enter_context(guest.plug(path))
         support = f"{sys.executable} -m bench.cli ppp - --rig {rig} 2>/tmp/support.json"
-        words = ["lcp-restart", "10", "lcp-max-configure", "12", "pty", support]
+        words = ["lcp-max-configure", "30", "pty", support]
         with pppd(guest, *words, timeout=90) as link:
             link.ping(84, 3)
             link.ping(1500)
