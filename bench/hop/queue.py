@@ -106,7 +106,7 @@ class FairQueue:
         known = self._flows.get(flow)
         waiting = len(known.waiting) if known is not None else 0
         if waiting < self.flow_packets and (
-            self._is_full(length) or (waiting and self._refused and flow is not self._called)
+            self._is_full(length) or (waiting and self._refused and flow != self._called)
         ):
             self._refused[flow] = None
             return 0
@@ -174,7 +174,9 @@ class FairQueue:
             self._period += 1
             self._spent.clear()
         refused = self._refused
-        while refused and not self._is_full():
+        for _ in range(len(refused)):  # whoever is refused again waits for the next packet to go
+            if not refused or self._is_full():
+                break
             flow = self._called = next(iter(refused))
             del refused[flow]
             self.on_taken(flow)

@@ -278,3 +278,23 @@ def test_clear_leaves_nothing_behind() -> None:
     queue.peek()
     queue.clear()
     assert (len(queue), queue.bytes, queue.pop()) == (0, 0, None)
+
+
+def test_refused_flows_get_their_turn_whoever_makes_their_names() -> None:
+    """A stack that makes the name of a flow for each packet, and tries all that waits whoever is called, comes to an end."""
+    queue = FairQueue(quantum=100, total_bytes=1000, flow_packets=4)
+    wanted = {name: 6 for name in ("one", "two", "three")}
+
+    def try_all(_flow: object) -> None:
+        for name in wanted:
+            flow = name.encode()  # equal to the one before, but not the same
+            while wanted[name] and queue.room(flow):
+                queue.push(Queued(Kind.IPV4, bytes(100), flow))
+                wanted[name] -= 1
+
+    queue.on_taken = try_all
+    try_all(None)
+    sent = 0
+    while queue.pop() is not None:
+        sent += 1
+    assert (sent, wanted) == (18, dict.fromkeys(wanted, 0))
