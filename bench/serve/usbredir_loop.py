@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench.serve.usb_reader import ServedUsbReader
+from bench.serve.usb_reader import ServedUsb, ServedUsbReader
 from bench.serve.usbredir import UsbredirError, UsbredirHost
 
 IDLE_S: Final = 0.5
@@ -39,18 +39,18 @@ def _answers(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-class UsbredirLoop:
-    """Serves one reader to one peer after the other, in the caller's thread, with whatever else is to be watched meanwhile."""
+class UsbredirPort:
+    """Serves one device to one peer after the other, in the caller's thread, with whatever else is to be watched meanwhile."""
 
     ended = False
     """A peer that goes leaves room for the next."""
 
-    def __init__(self, path: Path, served: ServedUsbReader) -> None:
+    def __init__(self, path: Path, served: ServedUsb) -> None:
         """Raises OSError where nothing can listen at ``path``."""
         self.path = path
-        self.served = served
+        self.device = served
         self.on_asked: Callable[[], None] = _nothing
-        """Called whenever the host has sent the reader something."""
+        """Called whenever the host has sent the device something."""
         self.on_peer: Callable[[str], None] = _ignore
         """Told when a peer comes or goes, in words."""
         self._plugged = True
@@ -71,31 +71,8 @@ class UsbredirLoop:
         """Call ``readable`` whenever there is something to read at this descriptor."""
         self._selector.register(file, selectors.EVENT_READ, readable)
 
-    def replace(self, served: ServedUsbReader, *, unseen: bool = False) -> None:
-        """Put a reader with other cards in the place of this one. The host keeps its device; it sees the card go and another one come.
-
-        ``unseen``: it sees neither, only another answer to its next reset.
-        """
-        before, self.served = self.served, served
-        before.on_asked = _nothing
-        served.on_asked = self._asked
-        if self._host is not None:
-            self._host.stand_in(served)
-        served.succeed(before, unseen=unseen)
-        self._send()
-
-    def pull(self) -> None:
-        """Take the card out of the first slot."""
-        self.served.pull()
-        self._send()
-
-    def insert(self) -> None:
-        """Put it back."""
-        self.served.insert()
-        self._send()
-
     def unplug(self) -> None:
-        """Take the whole reader out of the host's port."""
+        """Take the device out of the host's port."""
         self._plugged = False
         if self._host is not None:
             self._host.unplug()
@@ -118,9 +95,9 @@ class UsbredirLoop:
 
     def turn(self) -> None:
         """Sleep until something happens, then do it."""
-        for key, _ in self._selector.select(self.served.sleep(IDLE_S)):
+        for key, _ in self._selector.select(self.device.sleep(IDLE_S)):
             key.data()
-        self.served.turn()
+        self.device.turn()
         self._send()
 
     def close(self) -> None:
@@ -148,7 +125,7 @@ class UsbredirLoop:
             self._hang_up()
         connection.setblocking(False)
         self._connection = connection
-        self._host = UsbredirHost(self.served)
+        self._host = UsbredirHost(self.device)
         if not self._plugged:
             self._host.unplug()
         self._selector.register(connection, selectors.EVENT_READ, self._readable)
@@ -209,6 +186,39 @@ class UsbredirLoop:
         connection.close()
         host.close()
         self.on_peer("the host has gone" + (f": {why}" if why else ""))
+
+
+class UsbredirLoop(UsbredirPort):
+    """Serves a reader, whose cards come and go."""
+
+    def __init__(self, path: Path, served: ServedUsbReader) -> None:
+        """Raises OSError where nothing can listen at ``path``."""
+        super().__init__(path, served)
+        self.served = served
+
+    def replace(self, served: ServedUsbReader, *, unseen: bool = False) -> None:
+        """Put a reader with other cards in the place of this one. The host keeps its device; it sees the card go and another one come.
+
+        ``unseen``: it sees neither, only another answer to its next reset.
+        """
+        before, self.served = self.served, served
+        self.device = served
+        before.on_asked = _nothing
+        served.on_asked = self._asked
+        if self._host is not None:
+            self._host.stand_in(served)
+        served.succeed(before, unseen=unseen)
+        self._send()
+
+    def pull(self) -> None:
+        """Take the card out of the first slot."""
+        self.served.pull()
+        self._send()
+
+    def insert(self) -> None:
+        """Put it back."""
+        self.served.insert()
+        self._send()
 
 
 def _gone(connection: socket.socket) -> bool:
