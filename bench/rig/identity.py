@@ -3,8 +3,12 @@
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 from bench.rig.model import ReaderKind, RigModel
+
+_LIBRARY: Final = {ReaderKind.SERIAL: "pyserial", ReaderKind.USB: "pyusb"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,16 @@ def reader_identity(model: RigModel) -> ReaderIdentity:
     if reader.kind is ReaderKind.SOFTWARE:
         return ReaderIdentity("virtual wire", "software")
     address = reader.name or reader.port or reader.device or ""
-    if reader.kind is ReaderKind.PCSC:
-        served = f" (the bench's own card, served by {model.serve.way})" if model.serve is not None else ""
-        return ReaderIdentity(f"pcsc: {address}{served}", _pcscd_version())
-    return ReaderIdentity(f"{reader.kind}: {address}", "")
+    served = f" (the bench's own card, served by {model.serve.way})" if model.serve is not None else ""
+    driver = _pcscd_version() if reader.kind is ReaderKind.PCSC else _package(_LIBRARY[reader.kind])
+    return ReaderIdentity(f"{reader.kind}: {address}{served}", driver)
+
+
+def _package(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return ""
 
 
 def _pcscd_version() -> str:
