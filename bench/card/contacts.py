@@ -134,11 +134,6 @@ class Contacts:
         """Up to which tick commands and their answers have kept the line, or may keep it."""
         return self._machine.busy_until(self.engine.now) if self._machine is not None else 0
 
-    def shift(self, ticks: int) -> None:
-        """The last exchange of T=0 was so much later: another one like it has gone by."""
-        if isinstance(self._machine, T0Card):
-            self._machine.shift(ticks)
-
     def receive(self, burst: Burst, damaged: Collection[int] = ()) -> None:
         machine = self._machine
         if machine is None:

@@ -96,6 +96,16 @@ class HopCard:
             return self._give(waiting, p1)
         return HopAnswer(b"", 0x6C00 | len(waiting) & 0xFF)
 
+    def silent(self, p1: int) -> bool:
+        """Whether a poll with this P1 would be answered with nothing."""
+        if len(self.queue):
+            return False
+        current = self.cutter.current
+        if not current:
+            return True
+        acknowledged = self._given and (p1 & EXPECT) != (1 if current[0] & TOGGLE else 0)
+        return acknowledged and not self.cutter.rest
+
     def plain_fetch(self, le: int, inline: bool) -> HopAnswer:
         """A reader fetches by itself what was announced just before."""
         waiting = self.cutter.current

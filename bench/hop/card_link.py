@@ -52,9 +52,9 @@ class CardLink:
             self._wake()
         return self.queue.push(Queued(kind, packet, flow), force=force)
 
-    def parks(self, cycle: int) -> bool:
-        """Whether polls in such a distance may be parked: nothing waits, and they are no silence to the watchdog."""
-        return not len(self.queue) and not self.machine.cutter.current and (not self._up or cycle < self._patience)
+    def parks(self, p1: int, cycle: int) -> bool:
+        """Whether polls with this P1, in such a distance, may be parked: nothing waits, and they are no silence to the watchdog."""
+        return not self._given_up and self.machine.silent(p1) and (not self._up or cycle < self._patience)
 
     def park(self, wake: Callable[[], None]) -> None:
         """Polls come that are no events: ``wake`` is called before anything waits here. They count as heard."""

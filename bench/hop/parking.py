@@ -20,72 +20,86 @@ from bench.iso7816.port import Answer
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How an idle poll goes, from the moment it is asked for."""
+    """How an idle poll goes on a line, from its first character on."""
 
-    lead: int
-    """Until its first character: more than 0 where the line is not free yet."""
     heard: int
     """Until the card has it whole."""
     over: int
     """Until the terminal has the answer."""
+    answer: Answer
+    """One as it was seen."""
 
 
 @dataclass(slots=True)
 class IdlePolls:
-    """A run of idle polls that nobody had to make, counted from 0."""
+    """A run of idle polls that nobody had to make, counted from 0. The first may follow on something else; from the second on they are alike."""
 
     engine: VirtualEngine
     command: bytes
-    answer: Answer
-    """What came of the poll before the first; every one of these goes the same way."""
     course: Course
     first: int
-    """When the first is asked for."""
+    """When poll 0 is asked for."""
+    first_lead: int
+    """From there to its first character: more than 0 where the line is not free yet."""
+    second: int
+    """When poll 1 is asked for."""
+    lead: int
+    """From there to its first character."""
     cycle: int
-    """From there to when the next one is."""
+    """From there to when the next one is asked for."""
     told: int = 0
     """So many of them are in the records."""
 
+    @property
+    def regular(self) -> bool:
+        """Whether poll 0 is like the others."""
+        return self.second - self.first == self.cycle and self.first_lead == self.lead
+
     def asked_at(self, number: int) -> int:
         """When poll ``number`` is asked for."""
-        return self.first + number * self.cycle
+        return self.second + (number - 1) * self.cycle if number else self.first
 
     def starts_at(self, number: int) -> int:
         """When the first character of poll ``number`` begins."""
-        return self.asked_at(number) + self.course.lead
+        return self.asked_at(number) + (self.lead if number else self.first_lead)
 
     @property
     def asked(self) -> int:
         """How many have been asked for by now; the last of them may be on the line."""
-        back_to_back = self.course.over == self.cycle
-        return self._count(0, FROM_CARD if back_to_back else POLL)
+        back_to_back = self.lead + self.course.over == self.cycle
+        return self._count(self.first, self.second, FROM_CARD if back_to_back else POLL)
 
     @property
     def over(self) -> int:
         """How many have been answered by now."""
-        return self._count(self.course.over, FROM_CARD)
+        return self._on_line(self.course.over, FROM_CARD)
 
     @property
     def heard(self) -> int:
         """How many have reached the card by now."""
-        return self._count(self.course.heard, TO_CARD)
+        return self._on_line(self.course.heard, TO_CARD)
 
-    def _count(self, after: int, rank: int) -> int:
-        since = self.engine.now - self.first - after
+    def _on_line(self, after: int, rank: int) -> int:
+        return self._count(self.first + self.first_lead + after, self.second + self.lead + after, rank)
+
+    def _count(self, first: int, second: int, rank: int) -> int:
+        engine = self.engine
+        since = engine.now - second
         if since < 0:
-            return 0
+            return 1 if engine.passed(first, rank) else 0
         whole, rest = divmod(since, self.cycle)
-        return whole + (1 if rest or self.engine.passed(self.engine.now, rank) else 0)
+        return 1 + whole + (1 if rest or engine.passed(engine.now, rank) else 0)
 
 
 @runtime_checkable
 class ParkingPort(Protocol):
     """A TerminalPort on which idle polls need not be events. Wrappers that have nothing against it hand these on."""
 
-    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
-        """The polls that follow on one asked for at ``asked`` and just answered, where the next is due at ``due`` and all will go as it did.
+    def idle(self, command: bytes, seen: Answer | None, due: int, period: int) -> IdlePolls | None:
+        """The polls that follow on the exchange that has just ended: the first is due at ``due``, the others a ``period`` after the one before.
 
-        None where that is not so, or where somebody (a fault, a listener, a capture in full) wants to see each of them.
+        ``seen`` is what came of that exchange, where it was such a poll. None where the polls to come cannot be told beforehand, or where somebody
+        (a fault, a listener, a record in full) wants to see each of them.
         """
 
     def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
@@ -95,7 +109,7 @@ class ParkingPort(Protocol):
         """``count`` more of the polls, from ``polls.told`` on, are over: for whoever counts or records."""
 
     def unpark(self, polls: IdlePolls, over: int) -> None:
-        """Parking ends, after ``over`` polls: the line is as it was after the last of them."""
+        """Parking ends, after ``over`` polls: unless ``resume`` follows, the line is as it was after the last of them."""
 
     def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
         """Poll ``number`` is on the line now: it has been since it was asked for, and its answer comes in time."""

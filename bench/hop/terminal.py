@@ -98,25 +98,25 @@ class HopTerminal:
 
     @property
     def idle(self) -> bool:
-        """Whether the last command was a poll at the longest period, answered with nothing, and nothing but such polls is to come."""
+        """Whether nothing but polls at the longest period is to come, as far as this side knows."""
         return (
-            self._last is _Last.POLL
-            and self.period == self.longest
+            self._announced is None
+            and (self.first == self.longest or (self.polled and self.period == self.longest))
             and not self._repeat
-            and self._announced is None
+            and self._refused_until is None
             and not self.cutter.current
             and not len(self.queue)
         )
 
     @property
-    def asked(self) -> int:
-        """When the last command was given."""
-        return self._begun
+    def polled(self) -> bool:
+        """Whether the last command was a poll."""
+        return self._last is _Last.POLL
 
     @property
-    def command(self) -> bytes:
-        """The last command given."""
-        return self._command
+    def poll(self) -> bytes:
+        """The next poll."""
+        return get_response(0, self.joiner.expect, self.explicit, self.hop_class)
 
     @property
     def poll_due(self) -> int:
@@ -161,7 +161,7 @@ class HopTerminal:
             return command + b"\x00" if self.inline else command
         if now >= self._poll_due:  # without room, too: the card must hear that somebody is there
             self._last = _Last.POLL
-            return get_response(0, self.joiner.expect, self.explicit, self.hop_class)
+            return self.poll
         self.deadline = self._poll_due
         if self._refused_until is not None and self._refused_until < self.deadline:
             self.deadline = self._refused_until

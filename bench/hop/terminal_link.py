@@ -279,28 +279,34 @@ class TerminalLink:
         if delivered is not None:
             self._observe(delivered.kind, delivered.data, Direction.IN)
             self.on_packet(delivered.kind, delivered.data)
-        elif machine.idle and self._park(machine, answer):
-            return
-        if not self._busy:
+        if not self._busy and not self._park(machine, answer, delivered is None):
             self._go()
 
     # -- idle polls --------------------------------------------------------------------------------------------------
 
-    def _park(self, machine: HopTerminal, answer: Answer) -> bool:
-        """Stop polling for as long as polls will be answered as this one was; whether that may be."""
-        if self._parking is None or self._apdus or self._stopped:
+    def _park(self, machine: HopTerminal, answer: Answer, nothing: bool) -> bool:
+        """Stop polling for as long as polls will be answered with nothing; whether that may be."""
+        port = self._parking
+        if port is None or machine is not self._machine or not machine.idle or self._apdus or self._stopped:
             return False
-        polls = self._parking.idle(machine.command, answer, machine.asked, machine.poll_due)
+        seen = answer if nothing and machine.polled and len(answer.response) == 2 else None
+        polls = port.idle(machine.poll, seen, machine.poll_due, machine.longest)
         if polls is None:
             return False
         self._parked = polls
-        self._parking.park(self._unpark, self._settle)
+        port.park(self._unpark, self._settle)
         return True
 
     def _settle(self) -> None:
         """Tell of the idle polls that are over."""
         polls, port = self._parked, self._parking
-        if polls is not None and port is not None and (more := polls.over - polls.told):
+        if polls is None or port is None:
+            return
+        more = polls.over - polls.told
+        if more > 1 and not polls.told and not polls.regular:
+            port.tell(polls, 1)
+            polls.told, more = 1, more - 1
+        if more:
             port.tell(polls, more)
             polls.told += more
 
@@ -320,7 +326,7 @@ class TerminalLink:
             return
         if over:
             machine.next_command(polls.asked_at(over - 1))
-            machine.answered(polls.answer.response, polls.asked_at(over - 1) + polls.course.over)
+            machine.answered(polls.course.answer.response, polls.starts_at(over - 1) + polls.course.over)
         self._timer = self.engine.at(polls.asked_at(asked), self._go, POLL)
 
     def _observe(self, kind: Kind, packet: bytes, direction: Direction) -> None:

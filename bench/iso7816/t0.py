@@ -149,12 +149,6 @@ class T0Terminal:
         self._step(TerminalEvent.SILENCE)
         return self._failed(now, "mute")
 
-    def shift(self, ticks: int) -> None:
-        """Its last exchange was so much later: another one like it has gone by (bench.hop.parking)."""
-        self._last_sent += ticks
-        self._last_received += ticks
-        self.deadline += ticks
-
     @property
     def awaited(self) -> int:
         """How many characters are sure to come next, if the card goes on: the rest of the data that it has announced, else one."""
@@ -361,11 +355,6 @@ class T0Card:
         if self.state is CardState.DATA:
             return self._last_in + self.timing.waiting_time + self._header[4] * self.timing.pitch_to_card
         return max(self._last_out, self._last_in + self.timing.waiting_time)
-
-    def shift(self, ticks: int) -> None:
-        """Its last exchange was so much later: another one like it has gone by (bench.hop.parking)."""
-        self._last_in += ticks
-        self._last_out += ticks
 
     def complete(self, reply: Reply, now: int) -> Burst:
         """The answer that ``execute`` promised. The status word leaves as soon as the guard time since a NULL lets it."""

@@ -15,7 +15,7 @@ from bench.iso7816.disturbance import Disturbance
 from bench.iso7816.line import CHARACTER_TAKEN_ETU, Burst, CardEnd
 from bench.iso7816.port import Answer, PowerUp
 from bench.iso7816.session import Side
-from bench.iso7816.t0 import T0Terminal
+from bench.iso7816.t0 import T0Outcome
 from bench.iso7816.t1_outcome import T1Outcome
 from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.character import CharacterReader
@@ -43,6 +43,8 @@ class SoftwareReader(CharacterReader):
         self._bursts = 0
         """Sent in the exchange under way, or the last one, either way."""
         self._out: Burst | None = None
+        self._course: Course | None = None
+        """How idle polls go with this card, since it was reset."""
         self._wake: Callable[[], None] = _awake
 
     @property
@@ -131,6 +133,7 @@ class SoftwareReader(CharacterReader):
     def disturb(self, disturbance: Disturbance | None, mismatch_ppm: int = 0) -> None:
         """From now on every burst goes through ``disturbance``; None is a line without faults, whose ends may still differ in rate."""
         self._wake()
+        self._course = None
         self.mismatch_ppm = mismatch_ppm
         self._wire = DisturbedWire(self.engine, disturbance or Disturbance(0))
 
@@ -170,21 +173,34 @@ class SoftwareReader(CharacterReader):
         self._bursts = 0
         super().submit(command, done)
 
-    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
-        """See `bench.hop.parking.ParkingPort`. A poll whose characters are watched or disturbed, or of a card that took its time, is none to park."""
-        engine, terminal, out = self.engine, self._terminal, self._out
-        link = self._hop_side()
-        if self.lot is None or not isinstance(engine, VirtualEngine) or link is None or terminal is None or out is None:
+    def idle(self, command: bytes, seen: Answer | None, due: int, period: int) -> IdlePolls | None:
+        """See `bench.hop.parking.ParkingPort`. Polls whose characters are watched or disturbed, or of a card that took its time, are none to park."""
+        engine, terminal, link = self.engine, self._terminal, self._hop_side()
+        if self.lot is None or not isinstance(engine, VirtualEngine) or link is None or terminal is None:
             return None
-        if self._bursts != 2 or self._wire is not None or self._on_burst is not None or answer.error:
+        if self._wire is not None or self._on_burst is not None:
             return None
-        lead, now = out.start - asked, engine.now
+        now, out = engine.now, self._out
+        if seen is not None and out is not None:
+            plain = self._bursts == 2 and not seen.error
+            self._course = Course(out.taken - out.start, now - out.start, seen) if plain else None
+        course = self._course
+        if course is None:
+            return None
+        free = terminal.timing.turnaround_to_card - CHARACTER_TAKEN_ETU * terminal.timing.etu
         first = max(due, now)
-        heard = now - CHARACTER_TAKEN_ETU * terminal.timing.etu
-        if max(first, heard + terminal.timing.turnaround_to_card) != first + lead or not link.parks(first - asked):
+        asked, start = first, max(first, now + free)
+        leads, starts = [start - first], [first]
+        for _ in range(2):
+            over = start + course.over
+            asked = max(asked + period, over)
+            start = max(asked, over + free)
+            leads.append(start - asked)
+            starts.append(asked)
+        cycle = starts[2] - starts[1]
+        if leads[1] != leads[2] or not link.parks(command[2], max(cycle, starts[1] - starts[0])):
             return None
-        course = Course(lead, out.taken - asked, now - asked)
-        return IdlePolls(engine, command, answer, course, first, first - asked)
+        return IdlePolls(engine, command, course, first, leads[0], starts[1], leads[1], cycle)
 
     def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
         self._wake = wake
@@ -203,14 +219,12 @@ class SoftwareReader(CharacterReader):
             self.lot.remove(id(self))
         link = self._hop_side()
         assert link is not None
-        terminal = self._terminal
-        if isinstance(terminal, T0Terminal) and isinstance(self._card, Contacts):
-            terminal.shift(over * polls.cycle)
-            self._card.shift(over * polls.cycle)
-        else:  # every poll turns the sequence numbers over
+        if isinstance(self._terminal, T1Terminal):  # every poll turns the sequence numbers over
             for number in range(max(0, over - (1 if over % 2 else 2)), over):
                 self._make_up(polls, number)
-        link.unpark(polls.asked_at(over - 1) + polls.course.heard if over else None)
+        elif over and polls.asked == over:  # else the poll on the line sets all that the last one left
+            self._make_up(polls, over - 1)
+        link.unpark(polls.starts_at(over - 1) + polls.course.heard if over else None)
 
     def resume(self, polls: IdlePolls, number: int, done: Callable[[Answer], None]) -> None:
         terminal, card, link = self._terminal, self._card, self._hop_side()
@@ -238,7 +252,7 @@ class SoftwareReader(CharacterReader):
         card.receive(terminal.begin(polls.command, polls.starts_at(number)))
         card.transmit = self._from_card
         outcome = terminal.receive(answers[0]) if answers else None
-        if not isinstance(outcome, T1Outcome) or outcome.response != polls.answer.response:
+        if not isinstance(outcome, T0Outcome | T1Outcome) or outcome.response != polls.course.answer.response:
             raise RuntimeError(
                 "a parked card no longer answers a poll as it did: it was changed without the reader's knowing"
             )
@@ -254,6 +268,7 @@ class SoftwareReader(CharacterReader):
         return self._card
 
     def activation_reset(self) -> None:
+        self._course = None
         self._contact += 1
         self._arriving = None
         if self._wire is not None:

@@ -66,8 +66,8 @@ class Parking(Wrapper):
         super().__init__(port)
         self._below = port if isinstance(port, ParkingPort) else None
 
-    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
-        return self._below.idle(command, answer, asked, due) if self._below is not None else None
+    def idle(self, command: bytes, seen: Answer | None, due: int, period: int) -> IdlePolls | None:
+        return self._below.idle(command, seen, due, period) if self._below is not None else None
 
     def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
         if self._below is not None:
@@ -113,13 +113,13 @@ class Recorded(Parking):
         asked = self.engine.now if self.engine is not None else 0
         self.port.submit(command, lambda answer: self._answered(command, answer, done, asked))
 
-    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
-        return super().idle(command, answer, asked, due) if self.engine is None and self.split is None else None
+    def idle(self, command: bytes, seen: Answer | None, due: int, period: int) -> IdlePolls | None:
+        return super().idle(command, seen, due, period) if self.engine is None and self.split is None else None
 
     def tell(self, polls: IdlePolls, count: int) -> None:
         """One row for all of them."""
         super().tell(polls, count)
-        answer = polls.answer
+        answer = polls.course.answer
         start = polls.starts_at(polls.told)
         end = start + answer.end - answer.start
         same = Answer(answer.response, start, end, answer.characters, answer.card_ticks, answer.retries)
@@ -228,10 +228,10 @@ class Cutting(Parking):
         self._wake()
         return self._attempts
 
-    def idle(self, command: bytes, answer: Answer, asked: int, due: int) -> IdlePolls | None:
+    def idle(self, command: bytes, seen: Answer | None, due: int, period: int) -> IdlePolls | None:
         if any(index >= self._count for chosen in (self._cut_commands, self._cut_answers) for index in chosen):
             return None
-        return super().idle(command, answer, asked, due)
+        return super().idle(command, seen, due, period)
 
     def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
         self._wake = wake

@@ -2,23 +2,29 @@
 
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.card.applications import STANDARD
 from bench.card.card import Card
+from bench.card.defects import DEFECTS
 from bench.card.profile import CardProfile
 from bench.engine import Timebase, VirtualEngine
 from bench.hop.link import PollPlan
 from bench.hop.parking import ParkingLot
+from bench.hop.segment import SW_NOTHING
 from bench.hop.terminal_link import ApduOutcome
 from bench.host.peers import InProcessUplink, PeerSocket
 from bench.host.platform import Host, HostSettings
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.disturbance import Disturbance
-from bench.observe import Exchange, ListSink, Observation, Packet
+from bench.observe import Exchange, LinkChange, ListSink, NullSink, Observation, Packet, Sink
 from bench.readers.software import SoftwareReader
 from bench.readers.wrappers import Cutting, Recorded
+from bench.rig.build import build_rig
+from bench.rig.given import Given
+from bench.rig.model import RigModel
 
 CLOCK_HZ = 3_571_200
 MICROSECOND = 1_000
@@ -221,7 +227,79 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTINGS, ACTS)
 def test_what_happens_is_the_same_to_the_tick(setting: Setting, acts: list[tuple[int, bool, Act]]) -> None:
     same(setting, acts)
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_an_idle_chain_costs_no_events_and_leaves_one_row_a_hop(protocol: int) -> None:
+    line = Line(Setting(cards=3, protocol=protocol), parked=True)
+    line.host.start()
+    line.run(2_000_000)
+    assert line.lot is not None
+    line.lot.settle()
+    events = line.engine.events
+    line.sink.observations.clear()
+    begun = line.engine.now
+    line.run(600_000_000)
+    assert line.engine.events == events
+    line.lot.settle()
+    rows = [each for each in line.sink.observations if isinstance(each, Exchange)]
+    assert [each.hop for each in rows] == [1, 2, 3]
+    for each in rows:
+        assert (each.sw, each.error) == (SW_NOTHING, "")
+        assert each.period_ticks == line.ticks(1000)
+        assert each.count in (599_999, 600_000, 600_001)
+        assert begun - each.period_ticks <= each.start_ticks <= begun + each.period_ticks
+
+
+def test_the_watchdog_counts_parked_polls_and_still_notices_silence() -> None:
+    setting = Setting(cards=2)
+    _, parked = same(setting, [(6_000_000, False, ("count", 0, 1)), (3_000_000, False, ("remove", 0, 1))])
+    downs = [
+        (each.hop, each.side, each.reason)
+        for each in parked.sink.observations
+        if isinstance(each, LinkChange) and not each.up
+    ]
+    assert (1, "card", "power lost") in downs
+    assert (1, "terminal", "mute") in downs
+    silent = Line(setting, parked=True)
+    silent.host.start()
+    silent.run(20_000_000)
+    silent.readers[1]._to_card = lambda _burst: None  # type: ignore[method-assign]  # a line that is cut: no reset, only silence
+    silent.readers[1].on_burst = None
+    silent.run(5_000_000)
+    changes = [each for each in silent.sink.observations if isinstance(each, LinkChange) and not each.up]
+    assert (2, "card", "poll watchdog") in [(each.hop, each.side, each.reason) for each in changes]
+
+
+def test_who_wants_to_see_every_poll_sees_them() -> None:
+    line = Line(Setting(), parked=True)
+    line.host.start()
+    line.run(1_000_000)
+    seen: list[int] = []
+    line.readers[0].on_burst = lambda burst, _side: seen.append(burst.start)
+    line.run(1_000_000)
+    assert len(seen) in range(1998, 2003), "a header and a status word a millisecond"
+    line.readers[0].on_burst = None
+    line.run(1_000_000)
+    events = line.engine.events
+    line.run(1_000_000)
+    assert line.engine.events == events
+
+
+def test_a_rig_with_a_defect_or_a_record_in_full_parks_nothing() -> None:
+    assert _parks({}, NullSink())
+    assert not _parks({"defect": next(iter(DEFECTS))}, NullSink())
+    whole = NullSink()
+    whole.whole = True  # type: ignore[attr-defined]
+    assert not _parks({}, whole)
+
+
+def _parks(given: dict[str, str], sink: Sink) -> bool:
+    model = RigModel.model_validate({"name": "x", "reader": {"kind": "software"}, "cards": [{"profile": "reference"}]})
+    rig = build_rig(model, Given.model_validate({"mtu": "64", **given}), sink, 1, False)
+    assert rig.chain is not None
+    return all(place.reader.lot is not None for place in rig.chain.places)
