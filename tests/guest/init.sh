@@ -13,6 +13,12 @@ $b mount -t tmpfs tmpfs /upper && $b mkdir /upper/data /upper/work &&
     $b mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work overlay /host ||
     { echo "guest: no overlay"; exit 1; }
 for place in tmp run var/tmp; do $b mount -t tmpfs -o mode=1777 tmpfs /host/$place; done
+home=$(option home)
+case "$home" in /tmp/*|/run/*|/var/tmp/*)  # the tree itself lies in a place that has just been hidden: it gets an overlay of its own
+    $b mkdir -p "/host$home" /upper/home /upper/home-work
+    $b mount -t overlay -o "lowerdir=/lower$home,upperdir=/upper/home,workdir=/upper/home-work" overlay "/host$home" ||
+        echo "guest: $home does not mount" ;;
+esac
 $b mount -t devtmpfs devtmpfs /host/dev
 $b mkdir -p /host/dev/pts /host/dev/shm
 $b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /host/dev/pts
