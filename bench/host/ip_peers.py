@@ -32,7 +32,9 @@ class IpPeer:
         hz = self.engine.timebase.hz
         self.node = Node(hz)
         usual = replace(TcpSettings.usual(hz, send_buffer=BUFFER, receive_buffer=BUFFER), msl=30 * hz)
-        self.tcp = Tcp(self.node, patient(usual, outside.first, outside.floor), secret=addresses[0])
+        self.tcp = Tcp(
+            self.node, patient(usual, outside.first, outside.floor, outside.delayed_ack), secret=addresses[0]
+        )
         self.tcp.on_due = self._rearm
         self.udp = UdpPorts(self.node, UdpBounds(ports=1024, datagrams=4096, bytes=1 << 22))
         self.interface: Interface = self.node.add_interface("outside", outside.line.mtu, self._send)
@@ -76,12 +78,16 @@ class IpPeer:
 class Outside:
     """The network behind one or more lines. Every peer reaches every other and, through the line that has it, each router's network."""
 
-    def __init__(self, engine: Engine, line: UplinkLine, *, first: int = 0, floor: int = 0) -> None:
+    def __init__(
+        self, engine: Engine, line: UplinkLine, *, first: int = 0, floor: int = 0, delayed_ack: int = 0
+    ) -> None:
         self.engine = engine
         self.line = line
         self.first = max(first, engine.timebase.hz)
         """The peers' first RTO: that of the path to the farthest card."""
         self.floor = max(floor, self.first)
+        self.delayed_ack = delayed_ack
+        """How long the peers' acknowledgements wait; 0: as usual."""
         """And their minimum RTO."""
         self.lines: list[tuple[Prefix, UplinkLine]] = []
         self.peers: dict[bytes, IpPeer] = {}

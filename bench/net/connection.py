@@ -233,8 +233,10 @@ class Connection:
             self.urgent_until = None
         if not self._ack_now and data and self.state in _RECEIVING:
             capacity = self._in.capacity
-            gain = min(capacity - len(self._in.ready), _WINDOW_MAX) - (self.rcv_adv - self.rcv_nxt & _MASK)
-            if gain >= min(capacity // 2, 2 * self.own_mss):
+            left = self.rcv_adv - self.rcv_nxt & _MASK
+            gain = min(capacity - len(self._in.ready), _WINDOW_MAX) - left
+            # while half of the window is left the peer goes on: the next acknowledgement tells it
+            if gain >= min(capacity // 2, 2 * self.own_mss) and 2 * left < capacity:
                 self._ack_now = True
                 self._output(now)
         return data

@@ -31,6 +31,14 @@ def window_ticks(window: int, etu: int) -> int:
     return 2 * packet_ticks(window, etu)
 
 
+def delayed_ack(hz: int, mtu: int, etu: int) -> int:
+    """How long an acknowledgement waits for the second segment: as long as that takes on the line, an acknowledgement between the two.
+
+    At least 200 ms and less than half a second (RFC 9293, MUST-40), which one long segment exceeds at 9600 baud: each is acknowledged then.
+    """
+    return min(max(hz // 5, 2 * packet_ticks(mtu, etu) + packet_ticks(ACK, etu)), hz * 9 // 20)
+
+
 def rto_floor(hz: int, hops: int, mtu: int, etu: int, longest_poll: int, beyond: int = 0) -> int:
     """The minimum RTO over so many equal hops; ``beyond`` is the round trip of what lies behind them (an uplink)."""
     hop = 2 * packet_ticks(mtu, etu) + packet_ticks(ACK, etu) + longest_poll

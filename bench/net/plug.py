@@ -18,7 +18,7 @@ from bench.net import ipv4
 from bench.net.connection import TcpSettings
 from bench.net.flow_key import flow_of, is_later_fragment, source_of
 from bench.net.node import Event, Interface, Node
-from bench.net.path_time import rto_floor, window_ticks
+from bench.net.path_time import delayed_ack, rto_floor, window_ticks
 from bench.net.reassembly import ReassemblyBounds
 from bench.net.tcp import Tcp
 from bench.net.udp_ports import UdpBounds, UdpPorts
@@ -112,7 +112,8 @@ class IpPlug:
         """The path is so many equal hops long: the minimum RTO of connections from now on."""
         first = rto_floor(self.engine.timebase.hz, hops, mtu, etu, longest_poll, beyond)
         window = min(self.settings.receive_buffer, WINDOW_USUAL)
-        self.tcp.settings = patient(self.tcp.settings, first, first + window_ticks(window, etu))
+        waits = delayed_ack(self.engine.timebase.hz, mtu, etu)
+        self.tcp.settings = patient(self.tcp.settings, first, first + window_ticks(window, etu), waits)
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 
@@ -202,12 +203,13 @@ class IpPlug:
         return self.node.events[event]
 
 
-def patient(settings: TcpSettings, initial: int, floor: int) -> TcpSettings:
-    """The same settings with another first and minimum RTO: what depends on them grows along."""
+def patient(settings: TcpSettings, initial: int, floor: int, waits: int = 0) -> TcpSettings:
+    """The same settings with another first and minimum RTO (what depends on them grows along), and delay of acknowledgements (0: as it is)."""
     return replace(
         settings,
         rto_floor=floor,
         rto_initial=initial,
+        delayed_ack=waits or settings.delayed_ack,
         rto_ceiling=max(settings.rto_ceiling, 2 * floor),
         r2=max(settings.r2, 8 * floor),
         r2_syn=max(settings.r2_syn, 8 * floor),

@@ -18,7 +18,7 @@ from bench.host.uplink_line import LineSettings, UplinkLine
 from bench.iso7816.line import etu_ticks
 from bench.iso7816.rates import Rate
 from bench.net.chain_control import is_label
-from bench.net.path_time import rto_floor, window_ticks
+from bench.net.path_time import delayed_ack, rto_floor, window_ticks
 from bench.net.plug import WINDOW_USUAL, IpSettings
 from bench.net.protocols import address
 from bench.net.routes import Prefix
@@ -106,4 +106,5 @@ def ip_network(engine: Engine, host: Host, given: Given, sink: Sink, seed: int, 
     commands = 4 * given.card_time.ticks(engine.timebase) * max(1, -(-given.mtu // 254)) * given.cards
     first = rto_floor(hz, given.cards, given.mtu, etu, poll.longest, beyond + commands)
     window = window_ticks(WINDOW_USUAL, etu)
-    return IpNetwork(router, line, Outside(engine, line, first=first, floor=first + window), zone)
+    waits = delayed_ack(hz, given.mtu, etu)
+    return IpNetwork(router, line, Outside(engine, line, first=first, floor=first + window, delayed_ack=waits), zone)

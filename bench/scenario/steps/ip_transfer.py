@@ -1,6 +1,6 @@
 """Bulk over TCP and UDP, from a station to a card, from it, or there and back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -11,15 +11,25 @@ from bench.card.applications.streams import CHARGEN_PORT
 from bench.card.applications.streams import DISCARD_PORT as TCP_DISCARD
 from bench.net.node import Event, Sent
 from bench.net.udp_ports import UdpPort
+from bench.observe import Direction, Observation
 from bench.pattern import pattern
 from bench.scenario.context import StepContext
+from bench.scenario.errors import BenchFault
+from bench.scenario.judge import PERCENT_OF_LIMIT
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.ip_support import OUTSIDE, Program, Station, Version, Who, address_of, connect, station
-from bench.scenario.steps.support import wait
+from bench.scenario.steps.ip_line import TCP, UDP, of_interest, share_of_limit
+from bench.scenario.steps.ip_support import HOST, OUTSIDE, Program, Station, Version, Who, address_of, connect, station
+from bench.scenario.steps.support import Watch, wait
 from bench.scenario.units import Count, Duration, Size, Span, Truth
 
 TCP_PORTS = {"down": TCP_DISCARD, "up": CHARGEN_PORT, "echo": ECHO_PORT}
 UDP_PORTS = {"down": DISCARD_PORT, "up": SOURCE_PORT, "echo": ECHO_PORT}
+PROTOCOLS = {"tcp": TCP, "udp": UDP}
+DIRECTIONS = {
+    "down": frozenset({Direction.OUT}),
+    "up": frozenset({Direction.IN}),
+    "echo": frozenset({Direction.OUT, Direction.IN}),
+}
 UNDER_WAY = 4
 """Datagrams of an echo that wait for their answers at a time: UDP has no window of its own."""
 
@@ -34,11 +44,15 @@ class IpTransfer(Step):
         - ip_transfer: {to: 1, direction: up, protocol: tcp, size: 64 KiB, connections: 4}
           measure:
             retransmissions: {equals: 0, unit: segments}
-            goodput_rate: {at_least: 5000, unit: B/s}
+            goodput: {at_least: 95, unit: percent_of_limit}
     """
 
     verb: ClassVar[str] = "ip_transfer"
     measures: ClassVar = {
+        "goodput": Measure(
+            PERCENT_OF_LIMIT,
+            "payload per second on the first hop, over what the shortest legal sequence of exchanges would carry; not where a card is the origin",
+        ),
         "goodput_rate": Measure(
             "B/s", "payload per second, from the first byte that arrives to the last; an echo counts once"
         ),
@@ -64,10 +78,22 @@ class IpTransfer(Step):
 
     def run(self, context: StepContext) -> None:
         origin = station(context, self.origin)
-        if self.protocol == "tcp":
-            self._tcp(context, origin)
-        else:
-            self._udp(context, origin)
+        with Watch(context, of_interest) as watch:
+            if self.protocol == "tcp":
+                self._tcp(context, origin)
+            else:
+                self._udp(context, origin)
+        if "goodput" in self.measure:
+            self._share(context, watch.seen)
+
+    def _share(self, context: StepContext, seen: Sequence[Observation]) -> None:
+        if self.origin not in (OUTSIDE, HOST):
+            raise BenchFault("the share of the limit is the first hop's: 'from' must be host or outside")
+        longest = self.datagram if self.protocol == "udp" else None
+        share = share_of_limit(context, seen, DIRECTIONS[self.direction], PROTOCOLS[self.protocol], longest)
+        if share is None:
+            context.fail("fewer than three packets with data crossed the first hop whole")
+        context.measured("goodput", share)
 
     # -- TCP -----------------------------------------------------------------------------------------------------------
 
