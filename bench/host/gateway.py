@@ -20,6 +20,9 @@ from bench.host.uplink import Connection, Listener, Uplink, UplinkError, datagra
 
 AHEAD = 2
 """Messages' worth of bytes asked of the uplink ahead of what the channel has taken."""
+TRIES = 8
+"""How often a connection from outside is brought to a card that has no channel free, while others yield to it."""
+AGAIN_NS = 100 * 10**6
 ANSWER_NS = 30 * 10**9
 """How long a card may take to answer OPEN or CLOSE, unless told otherwise."""
 
@@ -50,6 +53,8 @@ class Gateway:
         """Connections from outside that no card took."""
         self.oversized = 0
         """Datagrams dropped because they are longer than the channel's messages."""
+        self.make_room: Callable[[int], bool] = _no_room
+        """Ends the connection from outside to this card that has been silent longest, where one has been so for long."""
         self.on_services: Callable[[], None] = _nothing
         self.on_refused: Callable[[int, Cause, str], None] = _nobody
         """Called where the gateway itself, not the uplink, refuses something of a card: card, cause, why."""
@@ -173,20 +178,49 @@ class Gateway:
         transport = Transport.UDP_CLIENT_REMOTE if server.transport.is_udp else Transport.TCP_CLIENT_REMOTE
         pipe = _Pipe(self, None)
         pipe.connection = connection
+        pipe.server = server
         connection.visitor = pipe
+        self._pipes.add(pipe)
+        self._bring(pipe, server, transport)
+
+    def _bring(self, pipe: "_Pipe", server: Channel, transport: Transport) -> None:
+        connection = pipe.connection
+        if connection is None:
+            return  # it did not wait
+        pipe.tries += 1
         try:
+            if server.state is not State.OPEN:
+                raise NoChannelError("the service is gone")
             if not self._has_room(server.peer):
                 raise NoChannelError("the rest of the host's channels is kept for other cards")
             pipe.channel = self.node.table.open(
                 pipe, server.peer, transport, server.port, connection.remote, self.window
             )
         except NoChannelError as error:
+            if self.again(pipe):
+                return
             self.refused += 1
             self.on_refused(server.peer, Cause.NO_CHANNEL, str(error))
+            pipe._forget()
+            pipe.connection = None
             connection.close(Cause.NO_CHANNEL)
             return
-        self._pipes.add(pipe)
         self._watch_open(pipe, pipe.channel)
+
+    def again(self, pipe: "_Pipe") -> bool:
+        """Whether the connection may wait for a channel: one that has been silent for long yields, or has just yielded, to it."""
+        server = pipe.server
+        if server is None or server.state is not State.OPEN or pipe.tries >= TRIES:
+            return False
+        if not pipe.yielded:
+            pipe.yielded = self.make_room(server.peer)
+        if not pipe.yielded:
+            return False
+        pipe.channel = None
+        transport = Transport.UDP_CLIENT_REMOTE if server.transport.is_udp else Transport.TCP_CLIENT_REMOTE
+        wait = self.node.engine.timebase.nanoseconds(AGAIN_NS)
+        self.node.engine.after(wait, lambda: self._bring(pipe, server, transport))
+        return True
 
     def _ended(self, server: "_Server") -> None:
         self._servers.pop(server.channel, None)
@@ -233,6 +267,11 @@ class _Pipe:
         self.connection: Connection | None = None
         self.patience: Timer | None = None
         """Until when the card must have answered OPEN."""
+        self.server: Channel | None = None
+        """Of a connection from outside: whose service it came for."""
+        self.tries = 0
+        self.yielded = False
+        """Another connection has yielded to this one."""
         self._held = bytearray()
         self._datagrams: deque[bytes] = deque()
         self._wanted = 0
@@ -298,6 +337,9 @@ class _Pipe:
     def closed(self, channel: Channel, cause: Cause) -> None:
         self._answered()
         connection = self.connection
+        if connection is not None and cause in (Cause.NO_CHANNEL, Cause.NO_BUFFER) and not channel.peer_number:
+            if self.gateway.again(self):
+                return
         if connection is not None and cause is Cause.NONE and channel.inbox:
             self._inner_ended = True
             self.received(channel)
@@ -433,6 +475,10 @@ def _name(address: Address) -> str:
 
 def _nothing() -> None:
     pass
+
+
+def _no_room(_card: int) -> bool:
+    return False
 
 
 def _nobody(_card: int, _cause: Cause, _why: str) -> None:

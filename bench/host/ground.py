@@ -90,6 +90,8 @@ class Ground:
         self.clock: Callable[[], int] = time.monotonic_ns
         self.identity: Callable[[int], bytes] = _nobody
         """The identity of a card by its node number."""
+        self.make_room: Callable[[Account], bool] = _nothing_to_give
+        """Ends a connection from outside that has been silent for long, where there is one on this account."""
         self.buffers = 0
         """Bytes that the gateway itself may come to hold for one connection."""
         self.connections = 0
@@ -171,3 +173,7 @@ class Ground:
 
 def _nobody(_node: int) -> bytes:
     return b""
+
+
+def _nothing_to_give(_account: Account) -> bool:
+    return False

@@ -245,6 +245,10 @@ class Times(FileModel):
     udp_idle: Annotated[Duration, Field(description="of silence before a peer of a UDP service is forgotten")] = Span(
         60 * 10**9
     )
+    idle: Annotated[
+        Duration,
+        Field(description="without a byte in either direction before a TCP connection is reset; 0 s: any time"),
+    ] = Span(300 * 10**9)
     linger: Annotated[Duration, Field(description="for a peer to end its side after the card has closed")] = Span(
         5 * 10**9
     )

@@ -178,6 +178,7 @@ class GatewayService:
         )
         host.gateway.answer = policy.times.answer.ticks(self.drive.engine.timebase)
         host.gateway.on_refused = self._refused
+        host.gateway.make_room = lambda card: self.uplink.make_room(self.ground.account(card))
         self.ground.identity = lambda node: host.cards[node].identity if node in host.cards else b""
         self._watch(host)
         self._host = host

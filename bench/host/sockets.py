@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.channels.message import Address, AddressKind, Cause
 from bench.host.dialling import Dialling
-from bench.host.ground import Ground, cause_of, family_of
+from bench.host.ground import Account, Ground, cause_of, family_of
 from bench.host.metrics import LOOKUPS
 from bench.host.policy import IpAddress, ip_of, may_ask, may_connect, may_listen
 from bench.host.resolver import Resolver
@@ -19,7 +19,9 @@ from bench.host.uplink import HOST_ITSELF, Connection, Listener, UplinkError, Vi
 
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 SWEEP_S: Final = 1.0
-"""How often connections that the loop does not watch are looked at, and idle UDP peers forgotten."""
+"""How often connections that the loop does not watch are looked at, and idle peers forgotten."""
+YIELD_NS: Final = 2 * 10**9
+"""How long a connection from outside must have been silent to yield to a new one, where a card has no channel left."""
 
 
 class SocketUplink:
@@ -34,6 +36,7 @@ class SocketUplink:
         self._listeners: list[Listener] = []
         self._sweeping: TimerHandle | None = None
         self._closed = False
+        ground.make_room = self.make_room
 
     @property
     def connections(self) -> int:
@@ -57,6 +60,25 @@ class SocketUplink:
         for udp in list(self._udp):
             udp.close(Cause.CHANNEL_CLOSED)
         self._resolver.close()
+
+    def make_room(self, account: Account) -> bool:
+        """End the connection from outside that has been silent longest on an account, so that a new one finds room.
+
+        At a card it must have been silent for a while (YIELD_NS); at a port of the host's own it must not have said anything, or have its answer.
+        """
+        ground = self.ground
+        since = ground.clock() - YIELD_NS
+        idle = [each for each in self._tcp if each.account is account and each.from_outside]
+        if account.card == HOST_ITSELF:
+            idle = [each for each in idle if each.said_nothing]
+        else:
+            idle = [each for each in idle if each.last <= since]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda each: each.last)
+        ground.log.info("connection.yield", card=account.card, peer=longest.name)
+        longest.broken(Cause.CHANNEL_CLOSED)
+        return True
 
     # -- servers -----------------------------------------------------------------------------------------------------------
 
@@ -172,6 +194,10 @@ class SocketUplink:
         silent_since = self.ground.clock() - self.ground.policy.times.udp_idle.ns
         for udp in [each for each in self._udp if each.last < silent_since]:
             udp.broken(Cause.NONE)
+        if idle := self.ground.policy.times.idle.ns:
+            since = self.ground.clock() - idle
+            for tcp in [each for each in self._tcp if each.stands and each.last < since]:
+                tcp.broken(Cause.CHANNEL_CLOSED)
 
 
 class _Tracked:

@@ -42,6 +42,8 @@ class TcpConnection:
         self._peer = peer
         self._socket: socket.socket | None = None
         self._began = ground.clock()
+        self.last = self._began
+        """When a byte went either way last, in nanoseconds of the ground's clock."""
         self._wanted = 0
         self._waiting = b""
         """What the kernel did not take of the last message."""
@@ -60,6 +62,21 @@ class TcpConnection:
     def quiet_file(self) -> int | None:
         """The descriptor, where the loop does not watch it for the time being: a reset must be looked for."""
         return None if self._socket is None or self._reading or self._writing else self._socket.fileno()
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether the peer has come by itself, and stands."""
+        return self._peer is not None and self.stands
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has been made, and is not over."""
+        return self._socket is not None and not self._over
+
+    @property
+    def said_nothing(self) -> bool:
+        """Whether nothing is to be lost with it: the peer has not said a word, or has had its answer."""
+        return not self.received or self._closing is not None
 
     def joined(self, made: socket.socket, name: str) -> None:
         """The connection stands."""
@@ -92,6 +109,7 @@ class TcpConnection:
             self._broken(cause_of(error))
             return True
         self.sent += taken
+        self.last = self.ground.clock()
         if taken < len(data):
             self._waiting = data[taken:]
             self._watch_writing(True)
@@ -125,6 +143,13 @@ class TcpConnection:
             self._watch_reading()
         else:
             self._drain()
+
+    def broken(self, cause: Cause) -> None:
+        """Reset it now, and tell its visitor."""
+        visitor, self.visitor = self.visitor, None
+        self._reset(cause)
+        if visitor is not None:
+            visitor.gone(cause)
 
     def abort(self) -> None:
         """Reset it now, also where it is only waiting for the peer's end."""
@@ -173,6 +198,7 @@ class TcpConnection:
                 visitor.ended()
             return
         self.received += len(data)
+        self.last = now
         self._wanted -= len(data)
         bucket.take(len(data), now)
         if visitor is not None:
@@ -369,7 +395,12 @@ class TcpListener:
     def _accepted(self, made: socket.socket, name: SocketName) -> None:
         ground, peer, shown = self.ground, ip_in(name), f"{name[0]} {name[1]}"
         try:
-            ground.admit(self.account, peer)
+            try:
+                ground.admit(self.account, peer)
+            except UplinkError:
+                if not ground.make_room(self.account):
+                    raise
+                ground.admit(self.account, peer)
         except UplinkError as error:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             made.close()

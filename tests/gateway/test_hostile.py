@@ -371,3 +371,55 @@ def test_a_card_that_takes_every_channel_leaves_the_others_theirs() -> None:
                     made = stack.enter_context(gate.dial("echo", card))
                     made.sendall(b"x")
                     assert made.recv(1) == b"x"
+
+
+def silent(gate: Gate, port: int, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
+    """So many connections that say one letter and nothing more; those beyond what the card has are reset."""
+    made = []
+    for _ in range(count):
+        with contextlib.suppress(ConnectionError):
+            each = stack.enter_context(socket.create_connection((gate.address, port), 5))
+            each.sendall(b"G")
+            made.append(each)
+    return made
+
+
+def test_silent_visitors_do_not_shut_a_card() -> None:
+    with gateway(cards=2) as gate, contextlib.ExitStack() as stack:
+        silent(gate, gate.port("web"), 40, stack)
+        began = time.monotonic()
+
+        def page() -> bool:
+            try:
+                with gate.dial("web") as made:
+                    made.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    return read_all(made).startswith(b"HTTP/1.1 200")
+            except ConnectionError:
+                return False
+
+        wait(page, 10)
+        print(f"served {time.monotonic() - began:.2f} s after 40 silent visitors had come")
+        for _ in range(5):
+            assert page(), "one after the other, each finds room"
+            gate.echo()
+
+
+def test_memory_held_by_silent_visitors_is_given_to_the_next() -> None:
+    with gateway(policy={"limits": {"memory": "500 KiB"}}) as gate, contextlib.ExitStack() as stack:
+        silent(gate, gate.port("echo"), 3, stack)
+        time.sleep(2.2)
+        gate.echo()
+
+
+def test_a_connection_without_a_byte_is_reset_in_time_and_one_that_talks_is_not() -> None:
+    with gateway(policy={"times": {"idle": "1 s"}}) as gate, gate.dial("echo") as busy, gate.dial("echo") as idle:
+        began = time.monotonic()
+        while time.monotonic() - began < 3.5:
+            busy.sendall(b"x")
+            assert busy.recv(1) == b"x"
+            time.sleep(0.3)
+        idle.settimeout(1)
+        with pytest.raises(ConnectionResetError):
+            idle.recv(1)
+        busy.sendall(b"y")
+        assert busy.recv(1) == b"y"
