@@ -337,9 +337,9 @@ class _Pipe:
     def closed(self, channel: Channel, cause: Cause) -> None:
         self._answered()
         connection = self.connection
-        if connection is not None and cause in (Cause.NO_CHANNEL, Cause.NO_BUFFER) and not channel.peer_number:
-            if self.gateway.again(self):
-                return
+        full = cause in (Cause.NO_CHANNEL, Cause.NO_BUFFER) and not channel.peer_number
+        if full and connection is not None and self.gateway.again(self):
+            return
         if connection is not None and cause is Cause.NONE and channel.inbox:
             self._inner_ended = True
             self.received(channel)
