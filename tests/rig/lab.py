@@ -181,7 +181,7 @@ def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
     log = folder / "log"
     process = path.launch((*command, "--out", str(folder / "out")), folder, environment, log)
     try:
-        begun = _gates(path, trials, folder, process, log)
+        took = _gates(path, trials, folder, process, log)
         status = process.wait(WITHIN_S * path.patience)
     finally:
         if process.poll() is None:
@@ -190,18 +190,21 @@ def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
     (table,) = (folder / "out").rglob("verdicts.parquet")
     rows = {row.point: row for row in read_frame(table).itertuples()}
     told = [
-        Told(Verdict(rows[f"mark-{mark}"].verdict), rows[f"mark-{mark}"].reason, end - start)
-        for mark, start, end in zip(marks, begun[:-1], begun[1:], strict=True)
+        Told(Verdict(rows[f"mark-{mark}"].verdict), rows[f"mark-{mark}"].reason, seconds)
+        for mark, seconds in zip(marks, took, strict=True)
     ]
     return Ran(status, told[0], tuple(told[1::2]), tuple(told[2::2]), log.read_text())
 
 
 def _gates(path: FaultPath, trials: Sequence[Trial], folder: Path, process: Process, log: Path) -> list[float]:
-    """Let the points begin one by one, making and mending the faults between them; gives when each began, and when the last one ended."""
-    begun: list[float] = []
+    """Let the points begin one by one, making and mending the faults between them; gives how many seconds each took."""
+    took: list[float] = []
+    begun = 0.0
     count = 1 + 2 * len(trials)
     for number in range(count):
         _reached(folder / f"at-{number + 1}", process, log, path.patience)
+        if number:
+            took.append(time.monotonic() - begun)
         trial = trials[(number - 1) // 2] if number else None
         if trial is not None and number % 2:
             path.arm(trial.during)
@@ -211,10 +214,10 @@ def _gates(path: FaultPath, trials: Sequence[Trial], folder: Path, process: Proc
             path.arm(None)
             if trial.after is not None:
                 trial.after()
-        begun.append(time.monotonic())
+        begun = time.monotonic()
         (folder / f"go-{number + 1}").touch()
     _reached(folder / f"end-{count}", process, log, path.patience)
-    return [*begun, time.monotonic()]
+    return [*took, time.monotonic() - begun]
 
 
 def _reached(file: Path, process: Process, log: Path, patience: float) -> None:

@@ -29,7 +29,7 @@ def test_a_served_reader_is_listed_by_whom_it_is_used_and_gets_a_rig(guest: Gues
     assert listed(guest) == {}
     lab = guest.share / "lab.yaml"
     with guest.start([*CARDBENCH, "card", "--serve", "usbip"]) as served:
-        served.wait_for("serving reference card in a USB reader (tpdu)", 90)
+        served.wait_for("serving a card in a USB reader (tpdu)", 90)
         _settled(guest)
         found = listed(guest)
         assert set(found) == {"usb"}
@@ -74,7 +74,9 @@ def test_raw_usb_is_calibrated(guest: Guest) -> None:
     (calibration,) = model.calibrations
     for series in calibration.series:
         assert len(series.times_ns) == 20
-        assert min(series.times_ns) > 0
+        assert min(series.times_ns) >= 0, (
+            "the served card keeps no pace: less than its line would take is nothing, not less"
+        )
         assert series.host_ns > 0
 
 
