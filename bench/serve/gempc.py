@@ -20,7 +20,7 @@ from bench.ccid.messages import message_length
 from bench.engine import VirtualEngine
 from bench.iso7816.line import CardEnd
 from bench.readers.tpdu import SlotTraits, TpduSlot
-from bench.serve.slaved import SlavedEngine
+from bench.serve.slaved import LEAP_MOST_NS, SlavedEngine
 
 SYNC: Final = 0x03
 ACK: Final = 0x06
@@ -33,8 +33,6 @@ COMMAND_STATE: Final = 0xC0
 TIME_EXTENSION: Final = 0x80
 PAUSE_NS: Final = 100 * 10**6
 """Silence within a frame after which it is given up: its sender has gone."""
-LEAP_MOST_NS: Final = 500 * 10**6
-"""The most that one command may run ahead of the wall; what takes longer goes on with the wall, and time extensions keep the host waiting."""
 MAXIMUM_MESSAGE: Final = 271
 DEFAULT_CLOCK_HZ: Final = 4_000_000
 PRESENT, ABSENT = 0x03, 0x02

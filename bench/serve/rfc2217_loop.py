@@ -63,7 +63,9 @@ class Rfc2217Loop(UartLoop):
         self._connection = connection
         self._selector.register(connection, selectors.EVENT_READ, self._readable)
         self._server = Rfc2217Server()
-        self.served.settings = self._server.settings  # a client that comes finds the port as new, whatever one before it has set
+        self.served.settings = (
+            self._server.settings
+        )  # a client that comes finds the port as new, whatever one before it has set
         self._unsent.clear()
         self._moved()
         self._apply()

@@ -15,6 +15,9 @@ from bench.engine import VirtualEngine
 
 LEAST_SLEEP_S: Final = 0.001
 """Events are served at most a thousand times a second: a long chain's idle polls come in bundles instead of one by one."""
+LEAP_MOST_NS: Final = 900 * 10**6
+"""The most that one exchange of an unpaced card may gain: less than any watchdog of the hop (a second and two polls), soon simulated for
+a long chain, and more than two full blocks of T=1 take at 9600 baud (0.64 s)."""
 CATCH_UP_NS: Final = 10**9
 """How far behind the wall the engine may fall (a suspended machine, an overloaded one) before that time is struck out instead of made up."""
 

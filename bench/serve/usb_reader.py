@@ -18,10 +18,8 @@ from bench.iso7816.line import CardEnd
 from bench.iso7816.port import ExchangeLevel
 from bench.readers.tpdu import SlotTraits, TpduSlot
 from bench.readers.tpdu_apdu import ApduSlot
-from bench.serve.slaved import SlavedEngine
+from bench.serve.slaved import LEAP_MOST_NS, SlavedEngine
 
-LEAP_MOST_NS: Final = 500 * 10**6
-"""The most that one command may run ahead of the wall; what takes longer goes on with the wall, and time extensions keep the host waiting."""
 UNSEEN_NS: Final = 10**9
 """How long a card that stands in for another stays out where the host does not look."""
 MAXIMUM_RATE_BPS: Final = 1_000_000

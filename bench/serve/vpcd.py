@@ -15,15 +15,13 @@ from typing import Final, Protocol
 
 from bench.engine import VirtualEngine
 from bench.serve.pace import Pace
-from bench.serve.slaved import SlavedEngine
+from bench.serve.slaved import LEAP_MOST_NS, SlavedEngine
 
 DEFAULT_PORT: Final = 35_963
 IDLE_S: Final = 0.5
 """Longest sleep of a card that has nothing to do."""
 SEND_S: Final = 5
 """How long vpcd may take to read an answer before it is considered gone."""
-LEAP_MOST_NS: Final = 500 * 10**6
-"""The most that one exchange of an unpaced card may gain: less than any watchdog of the hop, and soon simulated for a long chain."""
 MAX_MESSAGE: Final = 0xFFFF
 NO_DIAGNOSIS: Final = b"\x6f\x00"
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)

@@ -21,7 +21,7 @@ from bench.ccid.slot import SlotAnswer
 from bench.engine import VirtualEngine
 from bench.iso7816.line import CardEnd
 from bench.readers.tpdu import SlotTraits, TpduSlot
-from bench.serve.slaved import SlavedEngine
+from bench.serve.slaved import LEAP_MOST_NS, SlavedEngine
 
 MAGIC: Final = b"VSCD"
 VERSION: Final = 2
@@ -35,8 +35,6 @@ IDLE_S: Final = 0.5
 """Longest sleep of a card that has nothing to do."""
 SEND_S: Final = 5
 """How long QEMU may take to read an answer before it is considered gone."""
-LEAP_MOST_NS: Final = 500 * 10**6
-"""The most that one exchange of an unpaced card may run ahead of the wall."""
 _HEADER: Final = Struct(">III")
 
 

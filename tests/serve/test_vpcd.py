@@ -113,13 +113,13 @@ class TestServedCard:
 class TestTime:
     """What an unpaced card gains on the wall."""
 
-    def test_one_exchange_gains_at_most_half_a_second(self) -> None:
+    def test_one_exchange_gains_at_most_nine_tenths_of_a_second(self) -> None:
         side = served(Echo(), card_ms=60_000)
         side.message(bytes((Control.POWER_ON,)))
         before = side.slaved.engine.now
         assert side.message(bytes(5)) is not None
         side.settle()
-        assert 500 * MS <= side.slaved.engine.now - before <= 510 * MS
+        assert 900 * MS <= side.slaved.engine.now - before <= 910 * MS
 
     def test_events_of_the_card_go_on_right_after_a_burst(self) -> None:
         """Were the engine to wait for the wall, this one would come ten seconds late."""
