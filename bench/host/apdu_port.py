@@ -4,8 +4,8 @@ Two forms, told apart by the first byte of a connection. **Frames**, for program
 bytes of APDU; an empty frame asks for the answer to reset. **Lines**, for people: an APDU in hexadecimal, blanks as one likes; ``atr`` asks for
 the answer to reset. Answers come in the form of the question: data and status word. An empty frame says that there was none; a line says why.
 
-One visitor at a time has the card, so that a SELECT and what follows it belong together; others wait in line. Who is silent for long while
-others wait has to go.
+One visitor at a time has the card, so that a SELECT and what follows it belong together; others wait in line. Who has no whole APDU for long while
+others wait has to go, bytes of one or not.
 """
 
 import binascii
@@ -23,7 +23,7 @@ LONGEST_APDU: Final = 4 + 3 + 65_535 + 2
 """Header, extended Lc, data, extended Le (ISO/IEC 7816-3:2006, 12.1)."""
 LONGEST_LINE: Final = 3 * LONGEST_APDU
 IDLE_NS: Final = 10 * 10**9
-"""How long a visitor may be silent while others wait."""
+"""How long after its last answer a visitor may take for its next whole APDU while others wait."""
 READ_NS: Final = 30 * 10**9
 """How long a visitor may take to read an answer."""
 CHUNK: Final = 4096
@@ -74,7 +74,7 @@ class ApduPort:
         return bool(self._line) and self._line[0] is visitor
 
     def busy(self) -> None:
-        """Something has happened with the visitor being served, or in the line behind."""
+        """An APDU of the visitor being served begins or is answered, or another one's turn begins: its time counts from now."""
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -87,7 +87,8 @@ class ApduPort:
             return
         first = self.serves(visitor)
         self._line.remove(visitor)
-        self.busy()
+        if first:
+            self.busy()
         if first and self._line:
             self._line[0].next()
 
@@ -96,7 +97,8 @@ class ApduPort:
         connection.visitor = visitor
         self._line.append(visitor)
         visitor.ask()
-        self.busy()
+        if self._idle is None:
+            self.busy()
 
     def _too_long(self) -> None:
         self._idle = None
@@ -133,7 +135,6 @@ class _Visitor:
         self._heard += data
         self._wanted -= len(data)
         if self.port.serves(self):
-            self.port.busy()
             self.next()
         # Others have said enough: they are read on when it is their turn.
 
@@ -210,6 +211,7 @@ class _Visitor:
             self._carry(command)
         else:
             self._say(self.port.atr())
+            self.port.busy()
         return True
 
     def _text(self) -> bool:
@@ -232,6 +234,7 @@ class _Visitor:
             return bool(heard)
         if line.lower() == b"atr":
             self._say(self.port.atr())
+            self.port.busy()
             return True
         try:
             self._carry(binascii.unhexlify(b"".join(line.split())))
@@ -249,6 +252,7 @@ class _Visitor:
                 self._complain(str(error))
             return
         self.running = True
+        self.port.busy()
         self.port.submit(parsed, self._carried)
 
     def _carried(self, outcome: ApduOutcome) -> None:
