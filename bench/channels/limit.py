@@ -3,34 +3,36 @@
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from bench.channels.message import HEADER_LENGTH
 from bench.hop.limit import LineLimit
 
+Key = TypeVar("Key", bound=Hashable)
+
 
 def shortest(
     limit: LineLimit,
-    to_card: Mapping[int, Sequence[int]],
-    from_card: Mapping[int, Sequence[int]],
+    to_card: Mapping[Key, Sequence[int]],
+    from_card: Mapping[Key, Sequence[int]],
     window_card: int,
     window_host: int,
 ) -> int:
     """Ticks that no legal sequence can beat.
 
     ``to_card`` and ``from_card`` give, per channel, the lengths in bytes of the packets that carry DATA each way. A channel may start with the
-    whole window; beyond that every message needs credit, which a receiver returns in halves of its window, for nothing where DATA goes the other way.
+    whole of its window; beyond that every message needs credit of its own channel, which a receiver returns in halves of the window. It rides for
+    nothing with DATA that goes the other way: the two directions of a channel need not have the same key, any DATA is taken to carry any credit.
     """
     there = [length for packets in to_card.values() for length in packets]
     back = [length for packets in from_card.values() for length in packets]
-    for channel, packets in to_card.items():
-        back += [HEADER_LENGTH] * _credits(len(packets), window_card, len(from_card.get(channel, ())))
-    for channel, packets in from_card.items():
-        there += [HEADER_LENGTH] * _credits(len(packets), window_host, len(to_card.get(channel, ())))
-    return limit.carry(there, back)
+    credits_back = [HEADER_LENGTH] * max(0, _credits(to_card, window_card) - len(back))
+    credits_there = [HEADER_LENGTH] * max(0, _credits(from_card, window_host) - len(there))
+    return limit.carry(there + credits_there, back + credits_back)
 
 
-def _credits(messages: int, window: int, carriers: int) -> int:
-    """CREDIT messages needed for ``messages`` beyond the first window, where ``carriers`` DATA messages the other way take some along."""
+def _credits(channels: Mapping[Key, Sequence[int]], window: int) -> int:
+    """Messages with credit that these channels need beyond their first windows."""
     half = -(-window // 2)
-    return max(0, -(-(messages - window) // half) - carriers)
+    return sum(max(0, -(-(len(packets) - window) // half)) for packets in channels.values())

@@ -6,9 +6,9 @@ from random import Random
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from bench.engine import Engine
-from bench.observe import Measurement, Observation, Sink
+from bench.observe import Measurement, Observation, Sink, Verdict
 from bench.scenario.errors import BenchFault, CardFailed
-from bench.scenario.judge import judge
+from bench.scenario.judge import Judgement, judge
 from bench.scenario.limits import Limits
 from bench.scenario.point import PlacedStep, Point
 
@@ -55,18 +55,21 @@ class StepContext:
             raise BenchFault(f"'{verb}' needs what an earlier step leaves as {name!r}: put that step before it")
         return found
 
-    def measured(self, name: str, value: float, *, detail: str = "", resolution: float = 0.0) -> Measurement:
+    def measured(
+        self, name: str, value: float, *, detail: str = "", resolution: float = 0.0, undecided: str = ""
+    ) -> Measurement:
         """Judge a measured value against the limits that the scenario gives for ``name``, and record it.
 
         ``value`` and ``resolution`` (half-width of what the path can resolve) are in the unit the step declares for ``name``;
-        ``detail`` tells several values of one name apart (a channel, a hop). Raises BenchFault for a name the step does not declare.
+        ``detail`` tells several values of one name apart (a channel, a hop); ``undecided`` says why too little was seen to judge it, which makes
+        it inconclusive. Raises BenchFault for a name the step does not declare.
         """
         step = self.current.step if self.current else None
         if step is None or name not in step.measures:
             raise BenchFault(f"{step.verb if step else 'no step'} does not declare the measurement {name!r}")
         limits = step.measure.get(name, _NO_LIMITS)
         unit = step.measures[name].unit
-        judgement = judge(value, unit, limits, resolution)
+        judgement = Judgement(Verdict.INCONCLUSIVE, undecided) if undecided else judge(value, unit, limits, resolution)
         requirement = limits.requirement or (self.point.requirements[0] if limits.judged else "")
         measurement = Measurement(
             name=name,

@@ -111,6 +111,20 @@ def test_credits_ride_for_nothing_but_their_characters() -> None:
     assert shortest(T0, {0: [100] * 16}, {}, 4, 4) == 16 * T0.envelope(101) + 6 * T0.fetch(6)
 
 
+def test_credit_is_of_one_channel() -> None:
+    """Four channels with windows of 4: of 8 messages each, 4 need credit, which is two credits a channel, whatever the others have left."""
+    four = {channel: [100] * 8 for channel in range(4)}
+    assert shortest(T0, four, {}, 4, 4) == 32 * T0.envelope(101) + 8 * T0.fetch(6)
+    assert shortest(T0, {}, four, 4, 4) == 32 * T0.fetch(101) + 8 * T0.envelope(6)
+    assert shortest(T0, {0: [100] * 12, 1: [100] * 4}, {}, 4, 4) == 16 * T0.envelope(101) + 4 * T0.fetch(6)
+
+
+def test_data_the_other_way_carries_credit() -> None:
+    there = {channel: [100] * 8 for channel in range(4)}
+    assert shortest(T0, there, {9: [50] * 8}, 4, 4) == 32 * T0.envelope(101) + 8 * T0.fetch(51)
+    assert shortest(T0, there, {9: [50] * 5}, 4, 4) == 32 * T0.envelope(101) + 5 * T0.fetch(51) + 3 * T0.fetch(6)
+
+
 def _cuts(length: int) -> list[list[int]]:
     """Every way to cut a packet into up to three segments, some of them at least."""
     whole = [[length]]

@@ -77,9 +77,12 @@ class Transfer(Step):
             "payload per second over what back-to-back ENVELOPEs of the best length (255 bytes over T=0) carry (not with 'size')",
         ),
         "fairness": Measure(
-            "jain", "worst Jain index over sliding windows of 10 messages a channel, each direction by itself"
+            "jain",
+            "worst Jain index over sliding windows of 10 messages a channel, each direction by itself; a channel that is never served counts as 0",
         ),
-        "longest_gap": Measure("ms", "longest time between two messages of one channel"),
+        "longest_gap": Measure(
+            "ms", "longest time between two messages of one channel; all the time, for one that is never served"
+        ),
         "character_time": Measure(
             "etu",
             "average distance of leading edges within an exchange, turn-arounds included and card time not",
@@ -98,7 +101,10 @@ class Transfer(Step):
         None
     )
     messages: Annotated[
-        Count | None, Field(description="instead of a time: until so many messages have crossed the first hop")
+        Count | None,
+        Field(
+            description="instead of a time: until so many messages a channel, on average, have crossed the first hop in each direction"
+        ),
     ] = None
     size: Annotated[Size | None, Field(description="instead of a time: how much each channel moves")] = None
     direction: Annotated[
@@ -130,7 +136,7 @@ class Transfer(Step):
                 context.fail(f"channel {index} moved {flow.moved} of {self.size} bytes")
         samples = [sample for seen in watch.seen if isinstance(seen, Packet) and (sample := _sample(seen)) is not None]
         exchanges = [seen for seen in watch.seen if isinstance(seen, Exchange)]
-        self._measure(context, samples, exchanges)
+        self._measure(context, samples, exchanges, len(flows))
 
     def _let_flow(self, context: StepContext, flows: "list[_Flow]", watch: Watch) -> None:
         if self.duration is not None:
@@ -138,21 +144,22 @@ class Transfer(Step):
                 lambda: any(flow.broken for flow in flows), self.duration.ticks(context.engine.timebase)
             )
         elif self.messages is not None:
-            crossed = _Crossed(watch, self.messages)
+            crossed = _Crossed(watch, self.messages * len(flows), self._directions)
             wait(context, lambda: crossed.enough() or any(flow.broken for flow in flows), LONGEST)
             if not crossed.enough():
-                context.fail(f"{crossed.count} of {self.messages} messages crossed the first hop within {LONGEST}")
+                context.fail(f"{crossed.text} of {crossed.wanted} messages crossed the first hop within {LONGEST}")
         else:
             wait(context, lambda: all(flow.done for flow in flows) or any(flow.broken for flow in flows), LONGEST)
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 
-    def _measure(self, context: StepContext, samples: list[Sample], exchanges: list[Exchange]) -> None:
-        counted = [
-            s
-            for s in samples
-            if (s.direction is Direction.OUT) == (self.direction == "down") or self.direction == "echo"
-        ]
+    @property
+    def _directions(self) -> list[Direction]:
+        """Which ways DATA is counted."""
+        return {"down": [Direction.OUT], "up": [Direction.IN]}.get(self.direction, [Direction.OUT, Direction.IN])
+
+    def _measure(self, context: StepContext, samples: list[Sample], exchanges: list[Exchange], channels: int) -> None:
+        counted = [sample for sample in samples if sample.direction in self._directions]
         if len(counted) < 3:
             context.fail(f"only {len(counted)} messages crossed the first hop")
         first, last = counted[0].time, counted[-1].time
@@ -160,7 +167,7 @@ class Transfer(Step):
         payload = sum(sample.length - HEADER_LENGTH for sample in counted[1:])
         rate = payload * context.engine.timebase.hz / span
         context.measured("goodput_rate", rate)
-        self._shares(context, counted)
+        self._shares(context, counted, channels)
         context.measured("refusals", sum(exchange.sw == NO_MEMORY for exchange in exchanges))
         average = _character_time(exchanges, context.engine.timebase)
         if average is not None:
@@ -205,46 +212,55 @@ class Transfer(Step):
         short = limits is not None and limits.lower is not None and goodput < limits.lower
         return 100.0 - goodput if short and rig.stamped is not StampedAt.LINE else 0.0
 
-    def _shares(self, context: StepContext, counted: list[Sample]) -> None:
-        directions = (
-            [Direction.IN]
-            if self.direction == "up"
-            else [Direction.OUT]
-            if self.direction == "down"
-            else [Direction.OUT, Direction.IN]
-        )
+    def _shares(self, context: StepContext, counted: list[Sample], flows: int) -> None:
         worst = 1.0
         longest = 0
-        for direction in directions:
+        short = ""
+        for direction in self._directions:
             mine = [sample for sample in counted if sample.direction is direction]
             totals = Counter[bytes]()
             for sample in mine:
                 totals[sample.channel] += sample.length - HEADER_LENGTH
+            channels = max(flows, len(totals))
             everything = sum(totals.values()) or 1
-            for number, channel in enumerate(sorted(totals), 1):
-                context.measured("share", 100.0 * totals[channel] / everything, detail=f"{direction} {number}")
-            worst = min(worst, worst_jain(mine, len(totals)))
-            longest = max(longest, _longest_gap(mine))
-        context.measured("fairness", worst)
+            parts = [totals[channel] for channel in sorted(totals)] + [0] * (channels - len(totals))
+            for number, part in enumerate(parts, 1):
+                context.measured("share", 100.0 * part / everything, detail=f"{direction} {number}")
+            if len(mine) < WINDOW_MESSAGES * channels:
+                short = f"{len(mine)} messages crossed ({direction}), a window of {channels} channels takes {WINDOW_MESSAGES * channels}"
+            else:
+                worst = min(worst, worst_jain(mine, channels))
+            longest = max(longest, longest_gap(mine, channels, counted[0].time, counted[-1].time))
+        limits = self.measure.get("fairness")
+        if not short:
+            context.measured("fairness", worst)
+        elif limits is not None and limits.judged:
+            context.measured("fairness", worst, undecided=short)
         context.measured("longest_gap", milliseconds(context, longest))
 
 
 class _Crossed:
-    """Counts the messages a watch has seen, each look going on where the last one ended."""
+    """Counts the messages a watch has seen, each way by itself, each look going on where the last one ended."""
 
-    def __init__(self, watch: Watch, wanted: int) -> None:
+    def __init__(self, watch: Watch, wanted: int, directions: Sequence[Direction]) -> None:
         self.watch = watch
         self.wanted = wanted
-        self.count = 0
+        self.counts = dict.fromkeys(directions, 0)
         self._at = 0
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{count} ({direction})" for direction, count in self.counts.items())
 
     def enough(self) -> bool:
         seen = self.watch.seen
         while self._at < len(seen):
             observation = seen[self._at]
-            self.count += isinstance(observation, Packet) and _sample(observation) is not None
+            sample = _sample(observation) if isinstance(observation, Packet) else None
+            if sample is not None and sample.direction in self.counts:
+                self.counts[sample.direction] += 1
             self._at += 1
-        return self.count >= self.wanted
+        return min(self.counts.values()) >= self.wanted
 
 
 class _Flow:
@@ -304,10 +320,13 @@ class _Flow:
 
 
 def worst_jain(samples: Sequence[Sample], channels: int) -> float:
-    """The worst Jain index of payload over sliding windows of 10 messages a channel; 1 where fewer messages crossed."""
-    if channels < 2:
-        return 1.0
+    """The worst Jain index of payload over sliding windows of 10 messages a channel, for so many channels that should be served.
+
+    One that is never seen counts as 0. Raises BenchFault where not even one window is full.
+    """
     size = WINDOW_MESSAGES * channels
+    if len(samples) < size:
+        raise BenchFault(f"{len(samples)} messages make no window of {size}")
     inside: deque[Sample] = deque()
     share: dict[bytes, int] = defaultdict(int)
     total = squares = 0
@@ -329,17 +348,16 @@ def worst_jain(samples: Sequence[Sample], channels: int) -> float:
     return worst
 
 
-def _longest_gap(samples: Sequence[Sample]) -> int:
+def longest_gap(samples: Sequence[Sample], channels: int, begin: int, end: int) -> int:
+    """The longest time between ``begin`` and ``end`` in which one of so many channels was not served: all of it, for one never seen."""
     last: dict[bytes, int] = {}
     longest = 0
     for sample in samples:
-        if sample.channel in last:
-            longest = max(longest, sample.time - last[sample.channel])
+        longest = max(longest, sample.time - last.get(sample.channel, begin))
         last[sample.channel] = sample.time
-    if samples:
-        end = samples[-1].time
-        longest = max([longest, *(end - time for time in last.values())])
-    return longest
+    if len(last) < channels:
+        return end - begin
+    return max([longest, *(end - time for time in last.values())])
 
 
 def _of_interest(observation: Observation) -> bool:
@@ -352,18 +370,14 @@ def _sample(packet: Packet) -> Sample | None:
     return Sample(packet.time_ticks, packet.direction, packet.data[1:4], packet.length_bytes)
 
 
-def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[int, list[int]]:
-    """Packet lengths per card-side peer; the two directions of one channel cannot be joined from outside, so all count as one where both flow.
+def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[bytes, list[int]]:
+    """Packet lengths of one direction by channel.
 
     The first in each direction is left out: a part of it had crossed before the span that is judged began.
     """
-    found: dict[int, list[int]] = defaultdict(list)
-    first = True
-    for sample in samples:
-        if sample.direction is direction:
-            if not first:
-                found[0].append(sample.length)
-            first = False
+    found: dict[bytes, list[int]] = defaultdict(list)
+    for sample in [sample for sample in samples if sample.direction is direction][1:]:
+        found[sample.channel].append(sample.length)
     return found
 
 
@@ -383,9 +397,8 @@ def _character_time(exchanges: Sequence[Exchange], timebase: Timebase) -> float 
 
 def _windows(context: StepContext) -> tuple[int, int]:
     chain = context.rig.chain
-    channels = len(opened_channels(context))
     card = chain.cards[0].profile.window if chain is not None else 8
-    return card * channels, context.rig.host.gateway.window * channels
+    return card, context.rig.host.gateway.window
 
 
 def line_limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit | None:
