@@ -121,6 +121,10 @@ class Lab:
 @contextmanager
 def namespace() -> Iterator[str]:
     """A network namespace of one's own, with loopback up."""
+    for old in Path("/run/netns").glob("cb*-*"):  # of sessions that were killed
+        owner = old.name.removeprefix("cb").partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            subprocess.run(["ip", "netns", "delete", old.name], check=False, capture_output=True)
     name = f"cb{os.getpid()}-{next(_numbers)}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
