@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bench.observe import Exchange, Observation
 from bench.scenario.context import StepContext
+from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import Watch, dial_service, exchange, milliseconds, wait
 from bench.scenario.units import Count, Duration, Span
@@ -37,6 +38,8 @@ class KeepBusy(Step):
     count: Annotated[Count, Field(description="how many round trips are measured before and meanwhile")] = 20
 
     def run(self, context: StepContext) -> None:
+        if context.rig.unpaced and any(limits.judged for limits in self.measure.values()):
+            raise NotApplicable(context.rig.unpaced)
         other = dial_service(context, "echo", self.card)
         thinker = dial_service(context, "thinker", self.card)
         message = context.random.randbytes(16)
