@@ -18,7 +18,7 @@ from reports.exchanges import exchange_statistics, packet_counts
 from reports.files import ReportFiles
 from reports.load import Records, load
 from reports.parts import parts_table
-from reports.pictures import Picture, fairness, latency, share, times
+from reports.pictures import Picture, fairness, latency, memory, share, times
 from reports.render import Download, Page, render
 from reports.table import Field, Kind, Table, table_of
 
@@ -41,9 +41,10 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
         *share.pictures(records),
         latency.picture(records),
         *fairness.pictures(records),
+        memory.picture(records),
         times.picture(statistics),
     ]
-    drawn = share.select(records) | latency.select(records) | fairness.select(records)
+    drawn = share.select(records) | latency.select(records) | fairness.select(records) | memory.select(records)
     tables = [
         collate.requirement_table(records),
         collate.scenario_table(records),
