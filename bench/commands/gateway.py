@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,26 @@ from typing import Final
 import click
 from pydantic import ValidationError
 
+from bench.files.models import first_wrong
 from bench.host.drive import Drive, SlavedDrive
 from bench.host.log import LEVELS, Log
-from bench.host.policy import Policy, load_policy
-from bench.host.service import GatewayError, GatewayService, ServiceSettings
+from bench.host.policy import Policy, conflict, load_policy
+from bench.host.service import GatewayError, GatewayService, PolicyUnfitError, ServiceSettings
+from bench.iso7816.errors import RateError
+from bench.iso7816.rates import Rate
 from bench.observe import NullSink
 from bench.rig.build import Rig, build_rig, poll_plan
 from bench.rig.driving import OWN_POLLS, drive_rig
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import ReaderKind, RigModel
+from bench.rig.software import profile_named
 from fixtures.options import read_rig_choice
 
 EXIT_WRONG_USE: Final = 2
 EXIT_BENCH: Final = 3
+GREETING_S: Final = 1.5
+"""How long the greeting waits for the first card to answer."""
 
 
 @dataclass(slots=True)
@@ -72,7 +79,9 @@ def serve_rig(
         drive = drive_rig(rig, model, paced)
         link = rig.host.link
         # The rig's own host, on sockets in its process, is never started: this one takes its place at the port.
-        settings = ServiceSettings(given.mtu, poll_plan(model, given, rig.engine), hop=link.greets, admin=admin)
+        settings = ServiceSettings(
+            given.mtu, poll_plan(model, given, rig.engine), hop=link.greets, admin=admin, missing=(RigError,)
+        )
         service = GatewayService(drive, link.port, settings, policy, log, rig.tap)
     except BaseException:
         rig.close()
@@ -99,6 +108,11 @@ def serve_rig(
     "--directory", type=click.IntRange(0, 65535), metavar="PORT", help="Port of the directory.  [default: 7816]"
 )
 @click.option(
+    "--apdu",
+    metavar="PORT",
+    help="Port of the APDU channel, or off; on loopback, but see apdu_on in the policy.  [default: 7817]",
+)
+@click.option(
     "--admin", type=click.IntRange(0, 65535), metavar="PORT", help="Metrics and health on this port of 127.0.0.1."
 )
 @click.option("--cards", metavar="N", help="Cards in the chain.  [default: those of the rig file, else one]")
@@ -115,6 +129,7 @@ def gateway_command(
     listen: tuple[str, ...],
     policy_file: str | None,
     directory: int | None,
+    apdu: str | None,
     admin: int | None,
     cards: str | None,
     mtu: str | None,
@@ -136,9 +151,10 @@ def gateway_command(
       cardbench gateway --cards 4 --admin 9816             a chain of four, metrics at http://localhost:9816/metrics
       cardbench gateway --rig rigs/lab-3.yaml --policy lab.yaml --listen 192.0.2.7
 
-    Exit status 0 when stopped by a signal, 2 for wrong options or files, 3 when the rig or a port cannot be had.
+    Exit status 0 when stopped by a signal, 2 for wrong options or files, 3 when the rig cannot be built or the directory's or the admin
+    port cannot be had. A reader or a card that is not there (yet) is waited for: the log, the greeting and /readyz say so.
     """
-    policy = _policy(policy_file, listen, directory)
+    policy = _policy(policy_file, listen, directory, apdu)
     try:
         model = read_rig_choice(rig, rig_name).model
     except LookupError as error:
@@ -160,13 +176,16 @@ def gateway_command(
     try:
         running = serve_rig(model, given, policy, log, admin=admin, paced=paced)
         try:
+            patience = time.monotonic() + GREETING_S
+            while running.service.waiting_for() and time.monotonic() < patience and not stop.wait(0.02):
+                pass
             click.echo(_greeting(running), err=False)
             sys.stdout.flush()
             while not stop.wait(1.0):
                 pass
         finally:
             running.stop(drain=not hurry.is_set())
-    except RigNotAble as reason:
+    except (RigNotAble, PolicyUnfitError) as reason:
         raise click.UsageError(str(reason)) from None
     except (RigError, GatewayError) as error:
         click.echo(f"error: {error}", err=True)
@@ -177,26 +196,32 @@ def _greeting(running: RunningGateway) -> str:
     service = running.service
     addresses = ", ".join(service.uplink.addresses)
     text = f"serving on {addresses}: directory at port {service.directory_port}"
-    if service.policy.apdu:
-        text += f", APDUs at port {service.policy.apdu}"
+    if place := service.apdu_place():
+        text += f", {place}"
     if service.admin_port:
         text += f", metrics at http://127.0.0.1:{service.admin_port}/metrics"
+    if reason := service.waiting_for():
+        text += f"; {reason}"
     return text + " (Ctrl-C ends)"
 
 
-def _policy(file: str | None, listen: tuple[str, ...], directory: int | None) -> Policy:
+def _policy(file: str | None, listen: tuple[str, ...], directory: int | None, apdu: str | None) -> Policy:
     policy = load_policy(Path(file)) if file is not None else Policy()
     changes: dict[str, object] = {}
     if listen:
         changes["listen"] = list(listen)
     if directory is not None:
         changes["directory"] = str(directory)
+    if apdu is not None:
+        changes["apdu"] = apdu
     try:
         checked = Policy.model_validate(changes)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise click.UsageError(f"--{first['loc'][0]}: expected {first['msg']}") from None
-    return policy.model_copy(update={name: getattr(checked, name) for name in changes})
+        raise click.UsageError(f"--{first_wrong(error)}") from None
+    changed = policy.model_copy(update={name: getattr(checked, name) for name in changes})
+    if same := conflict(changed):
+        raise click.UsageError(f"{same}: give --directory or --apdu another")
+    return changed
 
 
 def _given(model: RigModel, options: dict[str, str | None]) -> Given:
@@ -206,7 +231,14 @@ def _given(model: RigModel, options: dict[str, str | None]) -> Given:
     if "profile" not in texts and model.cards and not model.real:
         texts["profile"] = model.cards[0].ram or model.cards[0].profile
     try:
-        return Given.model_validate(texts)
+        given = Given.model_validate(texts)
+        Rate(given.ta1)
+        if options["profile"] is not None:
+            profile_named(given.profile, given, 1)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise click.UsageError(f"--{first['loc'][0]}: expected {first['msg']}") from None
+        raise click.UsageError(f"--{first_wrong(error)}") from None
+    except RateError as error:
+        raise click.UsageError(f"--ta1: {error}") from None
+    except RigError as error:
+        raise click.UsageError(f"--profile: {error}") from None
+    return given

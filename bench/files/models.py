@@ -46,6 +46,13 @@ def check(
         return None
 
 
+def first_wrong(error: ValidationError) -> str:
+    """The first thing that is wrong with options given one by one: ``name: expected ...``, with what was found where it helps."""
+    detail = error.errors(include_url=False)[0]
+    found = str(detail.get("ctx", {}).get("found", "")) or describe(detail["input"])
+    return f"{detail['loc'][0]}: expected {_expectation(detail)}, found {found}"
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` where something known is near, else nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)

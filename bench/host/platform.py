@@ -3,7 +3,6 @@
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +26,8 @@ from bench.observe import Sink
 
 CHANNELS = 255
 WINDOW = 8
+AGAIN_NS = 10**9
+"""How often an APDU port that is taken is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Host:
         *,
         hop: bool = True,
         wait: Wait | None = None,
+        apdu_uplink: Uplink | None = None,
     ) -> None:
         self.engine = engine
         self.uplink = uplink
@@ -67,9 +69,17 @@ class Host:
         self.router: Router | None = None
         """Its IP stack, once ``route`` was called."""
         self.apdu_port: ApduPort | None = None
+        self.apdu_error = ""
+        """Why the APDU port cannot be had at present; it is tried again."""
+        self._wait_for = wait or self._wait
+        self._again: Pending | None = None
         if settings.apdu_port is not None:
             self.apdu_port = ApduPort(
-                wait or self._wait, uplink, settings.apdu_port, self.link.submit_apdu, lambda: self.link.atr
+                wait or self._wait,
+                apdu_uplink or uplink,
+                settings.apdu_port,
+                self.link.submit_apdu,
+                lambda: self.link.atr,
             )
             self.link.on_power = self._powered
 
@@ -85,6 +95,7 @@ class Host:
     def stop(self) -> None:
         """Power down, close every listener."""
         self.link.stop()
+        self._try_no_more()
         if self.apdu_port is not None:
             self.apdu_port.close()
         if self.router is not None:
@@ -120,5 +131,15 @@ class Host:
 
     def _powered(self, on: bool) -> None:
         assert self.apdu_port is not None
-        with contextlib.suppress(UplinkError):  # the uplink tells of it; everything else goes on without this port
+        self._try_no_more()
+        try:
             self.apdu_port.powered(on)
+        except UplinkError as error:  # the uplink tells of it; everything else goes on without this port
+            self.apdu_error = str(error)
+            self._again = self._wait_for(AGAIN_NS, lambda: self._powered(True))
+
+    def _try_no_more(self) -> None:
+        self.apdu_error = ""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None

@@ -25,7 +25,9 @@ IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 DIRECTORY_PORT: Final = 7816
 APDU_PORT: Final = 7817
 HIGHEST_PORT: Final = 65_535
-WHAT: Final = "a gateway policy: a mapping with any of 'listen', 'directory', 'apdu', 'cards', 'limits', 'times'"
+WHAT: Final = (
+    "a gateway policy: a mapping with any of 'listen', 'directory', 'apdu', 'apdu_on', 'cards', 'limits', 'times'"
+)
 _NAME: Final = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
 
 
@@ -263,6 +265,12 @@ class Policy(FileModel):
     ] = ()
     directory: Annotated[DirectoryPort, Field(description="port of the directory")] = DIRECTORY_PORT
     apdu: Annotated[FixedPort, Field(description="port of the APDU channel, or off")] = APDU_PORT
+    apdu_on: Annotated[
+        tuple[AddressField, ...],
+        Field(
+            description="addresses of the APDU port, which lets whoever reaches it write to the card; by default loopback only"
+        ),
+    ] = ()
     cards: Annotated[
         tuple[CardRules, ...], Field(description="rules by card: the first entry that matches holds, else the default")
     ] = ()
@@ -284,7 +292,17 @@ def load_policy(path: Path) -> Policy:
     policy = check(Policy, document.tree, document, mistakes)
     if policy is None:
         raise FileError(mistakes)
+    if same := conflict(policy):
+        place = ("apdu",) if document.at(("apdu",)) is not None else ("directory",)
+        raise FileError([document.mistake(place, same, "two ports, or apdu: off")])
     return policy
+
+
+def conflict(policy: Policy) -> str:
+    """What two ports of the host's own have in common; empty where nothing."""
+    if policy.apdu and policy.apdu == policy.directory:
+        return f"port {policy.apdu} for both the directory and the APDU channel"
+    return ""
 
 
 # -- decisions -----------------------------------------------------------------------------------------------------------

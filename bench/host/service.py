@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -27,9 +28,9 @@ from bench.host.ground import Ground
 from bench.host.log import Log
 from bench.host.metrics import APDUS, FAULTS, Kind, Metric, Metrics, Sample
 from bench.host.platform import WINDOW, Host, HostSettings
-from bench.host.policy import Policy
+from bench.host.policy import Policy, conflict
 from bench.host.resolver import Resolver
-from bench.host.sockets import SocketUplink
+from bench.host.sockets import ApduUplink, SocketUplink
 from bench.host.uplink import Pending, UplinkError
 from bench.iso7816.port import TerminalPort
 from bench.observe import NullSink, Sink
@@ -56,6 +57,10 @@ class GatewayError(Exception):
     """The gateway cannot start. Its text says what is in the way."""
 
 
+class PolicyUnfitError(GatewayError):
+    """The policy makes no sense under the conditions given."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """What the host brings, and where its admin port is (0: the system chooses; None: there is none)."""
@@ -65,6 +70,8 @@ class ServiceSettings:
     window: int = WINDOW
     hop: bool = True
     admin: int | None = None
+    missing: tuple[type[Exception], ...] = ()
+    """Errors that say that the rig or its card is not there (yet), which is no fault of the gateway's."""
 
 
 class GatewayService:
@@ -95,6 +102,11 @@ class GatewayService:
         self._draining = False
         self._hurry = threading.Event()
         self._look: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._gone = ""
+        """What the rig says is missing, until a card answers."""
+        self._told = ""
+        self._fault = ""
 
     @property
     def host(self) -> Host:
@@ -118,15 +130,24 @@ class GatewayService:
 
     def start(self) -> None:
         """Serve. Raises GatewayError where the directory's or the admin port is not to be had."""
+        self.ground.buffers = (self.settings.window + 2 * Channel.OUTBOX + AHEAD) * self.settings.mtu
+        if same := conflict(self.policy):
+            raise PolicyUnfitError(f"policy: {same}")
+        if self.ground.cost > self.policy.limits.memory:
+            raise PolicyUnfitError(
+                f"policy: limits: memory: {self.policy.limits.memory} bytes hold no connection at all:"
+                f" one takes {self.ground.cost} (with an MTU of {self.settings.mtu} and this socket_buffer)"
+            )
         try:
             self.drive.call(self._build)
             if self.settings.admin is not None:
                 self._admin = Admin(self._text, self._not_ready)
                 asyncio.run_coroutine_threadsafe(self._admin.open(self.settings.admin), self.drive.loop).result(CLOSE_S)
         except UplinkError as error:
-            raise GatewayError(
-                f"the directory: {error}: is another gateway running? Give this one another address or directory port"
-            ) from error
+            busy = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+            hint = "is another gateway running? Give this one another address or directory port"
+            twice = "give each address once" if len(set(self.policy.listen)) < len(self.policy.listen) else hint
+            raise GatewayError(f"the directory: {error}{': ' + twice if busy else ''}") from error
         except OSError as error:
             self.drive.call(self._end)
             raise GatewayError(f"the admin port {self.settings.admin}: {error.strerror or error}") from error
@@ -157,6 +178,25 @@ class GatewayService:
         """The metrics, as the admin port gives them."""
         return self.drive.call(self._text)
 
+    def waiting_for(self) -> str:
+        """Why no card is served; empty while one is."""
+        return self.drive.call(self._not_ready)
+
+    def apdu_place(self) -> str:
+        """Where the APDU port is, or why it is not; empty without one."""
+
+        def place() -> str:
+            port = self.host.apdu_port
+            if port is None:
+                return ""
+            if port.listener is not None:
+                return f"APDUs at port {port.listener.port}"
+            if self.host.apdu_error:
+                return f"no APDU port yet ({self.host.apdu_error})"
+            return f"APDUs at port {self.policy.apdu or 'of any number'} once a card is there"
+
+        return self.drive.call(place)
+
     def ready(self) -> bool:
         """Whether cards are served."""
         return not self.drive.call(self._not_ready)
@@ -165,7 +205,6 @@ class GatewayService:
 
     def _build(self) -> None:
         settings, policy = self.settings, self.policy
-        self.ground.buffers = (settings.window + 2 * Channel.OUTBOX + AHEAD) * settings.mtu
         self._uplink = SocketUplink(self.ground, self._resolver)
         host = Host(
             self.drive.engine,
@@ -175,6 +214,7 @@ class GatewayService:
             self._sink,
             hop=settings.hop,
             wait=self._wait,
+            apdu_uplink=ApduUplink(self._uplink),
         )
         host.gateway.answer = policy.times.answer.ticks(self.drive.engine.timebase)
         host.gateway.on_refused = self._refused
@@ -222,6 +262,9 @@ class GatewayService:
             self.uplink.drain()
 
     def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
         if self._look is not None:
             self._look.cancel()
         self.host.stop()
@@ -238,9 +281,18 @@ class GatewayService:
 
     def _failed(self) -> None:
         failure = self.drive.failure()
-        if failure is not None:
+        if isinstance(failure, self.settings.missing):
+            self._gone = str(failure)
+        elif failure is not None:
             self.metrics.add(FAULTS)
-            self.log.error("fault", kind=type(failure).__name__, what=str(failure))
+            if str(failure) != self._fault:
+                self._fault = str(failure)
+                self.log.error("fault", kind=type(failure).__name__, what=str(failure))
+        if self._up:
+            self._gone = self._told = ""
+        elif (reason := self._gone or self.host.link.last_error) and reason != self._told and not self._draining:
+            self._told = reason
+            self.log.warning("card.missing", reason=reason)
 
     def _refused(self, card: int, cause: Cause, why: str) -> None:
         self.ground.refused(card, UplinkError(cause, why), "open")
@@ -248,10 +300,14 @@ class GatewayService:
     def _not_ready(self) -> str:
         if self._draining:
             return "draining"
-        link = self.host.link
-        if not (link.up if link.greets else link.powered):
-            return f"no card: {link.last_error or 'none has answered yet'}"
+        if not self._up:
+            return f"no card: {self._gone or self.host.link.last_error or 'none has answered yet'}"
         return ""
+
+    @property
+    def _up(self) -> bool:
+        link = self.host.link
+        return link.up if link.greets else link.powered
 
     def _text(self) -> str:
         host, table = self.host, self.host.node.table

@@ -1,6 +1,7 @@
 """The uplink on real sockets: what the policy permits, within its limits, with ETSI's causes for what does not work."""
 
 import errno
+import ipaddress
 import select
 import socket
 from asyncio import TimerHandle
@@ -92,8 +93,11 @@ class SocketUplink:
         except UplinkError as error:
             ground.refused(card, error, what)
             raise
+        return self._listens(listener, udp, card)
+
+    def _listens(self, listener: TcpListener | UdpListener, udp: bool, card: int) -> Listener:
         self._listeners.append(listener)
-        ground.log.info("listen", card=card, protocol="udp" if udp else "tcp", port=listener.port)
+        self.ground.log.info("listen", card=card, protocol="udp" if udp else "tcp", port=listener.port)
         return _Tracked(self, listener, card)
 
     def _opening(self, card: int, port: int, udp: bool) -> tuple[str, ...]:
@@ -198,6 +202,34 @@ class SocketUplink:
             since = self.ground.clock() - idle
             for tcp in [each for each in self._tcp if each.stands and each.last < since]:
                 tcp.broken(Cause.CHANNEL_CLOSED)
+
+
+class ApduUplink:
+    """The uplink as the APDU port has it: on loopback, unless the policy names addresses for it. A refusal is told once."""
+
+    def __init__(self, uplink: SocketUplink) -> None:
+        self._uplink = uplink
+        self._told = ""
+        policy = uplink.ground.policy
+        own = tuple(each for each in uplink.addresses if ipaddress.ip_address(each).is_loopback)
+        self.addresses = policy.apdu_on or own or own_loopbacks()
+
+    def listen(self, port: int, udp: bool, arrived: Callable[[Connection], None], card: int = HOST_ITSELF) -> Listener:
+        """Listen on the addresses of the APDU port. Raises UplinkError."""
+        uplink = self._uplink
+        try:
+            listener = uplink._bound(self.addresses, port, udp, arrived, card)
+        except UplinkError as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                uplink.ground.refused(card, error, f"listen on the APDU port {port}")
+            raise
+        self._told = ""
+        return uplink._listens(listener, udp, card)
+
+    def connect(self, address: Address, port: int, udp: bool, visitor: Visitor, card: int = HOST_ITSELF) -> Connection:
+        """As the uplink does."""
+        return self._uplink.connect(address, port, udp, visitor, card)
 
 
 class _Tracked:

@@ -205,6 +205,7 @@ def test_an_admin_port_that_is_taken_is_named_and_ends_with_3(start) -> None:  #
         daemon = start("--admin", str(port))
         assert daemon.process.wait(30) == 3
     assert f"error: the admin port {port}: " in daemon.log.read_text()
+    assert len(daemon.entries("gateway.stop")) == 1
     assert listening(daemon.address) == set()
 
 
@@ -215,6 +216,12 @@ def test_an_admin_port_that_is_taken_is_named_and_ends_with_3(start) -> None:  #
         (["--cards", "many"], "--cards: expected a whole number"),
         (["--rig-name", "other"], "has no rig named 'other'"),
         (["--policy", "missing.yaml"], "missing.yaml:1:1: a file that cannot be read"),
+        (["--ta1", "FF"], "--ta1: TA1=FF: Fi code F is reserved"),
+        (["--ta1", "96x"], "--ta1: expected TA1: two hexadecimal digits"),
+        (["--mtu", "3"], "--mtu: expected 32 or more, found '3'"),
+        (["--profile", "nosuch"], "--profile: no profile named 'nosuch': the software card has reference"),
+        (["--apdu", "x"], "--apdu: expected a port from 0 to 65535"),
+        (["--directory", "7817"], "port 7817 for both the directory and the APDU channel: give --directory or --apdu"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_what_is_wrong(options: list[str], told: str) -> None:
@@ -230,6 +237,73 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(options: list[str], told: 
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_address_of_another_machine_is_told_for_what_it_is(start) -> None:  # type: ignore[no-untyped-def]
+    daemon = start(address="192.0.2.1")
+    assert daemon.process.wait(30) == 3
+    said = daemon.log.read_text()
+    assert "192.0.2.1 port 7816: Cannot assign requested address" in said
+    assert "another gateway" not in said
+
+
+def test_a_policy_that_holds_no_connection_at_all_is_refused_with_the_numbers(start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "policy.yaml"
+    file.write_text("limits: {memory: 100 KiB}\n")
+    daemon = start("--policy", str(file))
+    assert daemon.process.wait(30) == 2
+    assert "memory: 102400 bytes hold no connection at all: one takes 1" in daemon.log.read_text()
+    file.write_text("apdu: 9999\ndirectory: 9999\n")
+    daemon = start("--policy", str(file))
+    assert daemon.process.wait(30) == 2
+    assert "policy.yaml:1:7: port 9999 for both the directory and the APDU channel" in daemon.log.read_text()
+
+
+def test_an_apdu_port_that_is_taken_is_told_and_had_as_soon_as_it_is_free(start) -> None:  # type: ignore[no-untyped-def]
+    address = own_address()
+    with socket.create_server((address, 7817)):
+        daemon = start(address=address)
+        greeting = daemon.said()
+        assert f"no APDU port yet ({address} port 7817: Address already in use)" in greeting
+        wait(lambda: daemon.serving(1), 30)
+        time.sleep(2.5)
+        assert len(daemon.entries("refused")) == 1, "told once, however often it is tried"
+        assert "apdu" not in {row["name"] for row in daemon.directory()}
+    wait(lambda: "apdu" in {row["name"] for row in daemon.directory()}, 10)
+    with socket.create_connection((address, 7817), 5) as made:
+        made.sendall(b"atr\n")
+        assert made.recv(2) == b"3B"
+
+
+def test_two_gateways_of_one_address_by_their_options(start) -> None:  # type: ignore[no-untyped-def]
+    address = own_address()
+    daemon = start("--apdu", "0", "--directory", "0", address=address)
+    greeting = daemon.said()
+    port = int(greeting.split("APDUs at port ")[1].split()[0].rstrip(",;"))
+    with socket.create_connection((address, port), 5) as made:
+        made.sendall(b"atr\n")
+        assert made.recv(2) == b"3B"
+    assert start("--apdu", "off").said().count("APDU") == 0
+
+
+def test_a_rig_that_is_not_there_is_told_once_and_waited_for(start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    rig = tmp_path / "rig.yaml"
+    reader = "reader: {kind: pcsc, name: No Such Reader}"
+    rig.write_text(f"station: s\nrigs:\n  - name: a\n    {reader}\n    cards: [{{profile: reference}}]\n")
+    daemon = start("--rig", str(rig), "--admin", "0")
+    greeting = daemon.said()
+    assert "APDUs at port 7817 once a card is there" in greeting
+    assert "; no card: " in greeting
+    time.sleep(4)
+    told = [each["reason"] for each in daemon.entries("card.missing")]
+    assert told
+    assert len(set(told)) == len(told) <= 2
+    assert daemon.entries("fault") == []
+    admin = int(greeting.split("127.0.0.1:")[1].split("/")[0])
+    status, why = fetch(admin, "/readyz")
+    assert (status, why.startswith("no card: ")) == (503, True)
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(10) == 0
 
 
 def fetch(port: int, path: str) -> tuple[int, str]:

@@ -8,6 +8,9 @@ import pytest
 
 from bench.channels.message import Cause
 from bench.files.mistakes import FileError
+from bench.host.ground import Ground
+from bench.host.log import Log
+from bench.host.metrics import Metrics
 from bench.host.policy import (
     DEFAULT_RULES,
     CardRules,
@@ -18,6 +21,7 @@ from bench.host.policy import (
     may_listen,
 )
 from bench.host.resolver import Resolver
+from bench.host.sockets import ApduUplink, SocketUplink, own_loopbacks
 from bench.host.uplink import UplinkError
 from tests.gateway.support import call, caller, gateway, wait
 
@@ -186,6 +190,24 @@ def test_lookups_are_bounded_and_late_ones_told() -> None:
     wait(lambda: len(found) == 2)
     resolver.close()
     assert len(resolver._threads) == 2
+
+
+def test_the_apdu_port_stays_on_loopback_unless_the_policy_says_where() -> None:
+    for policy, expected in (
+        ({"listen": ["127.77.1.2", "192.0.2.7"]}, ("127.77.1.2",)),
+        ({"listen": ["192.0.2.7"]}, own_loopbacks()),
+        ({"listen": ["0.0.0.0"]}, own_loopbacks()),
+        ({"listen": ["192.0.2.7"], "apdu_on": ["192.0.2.7"]}, ("192.0.2.7",)),
+    ):
+        ground = Ground(NoDrive(), Policy.model_validate(policy), Log(None), Metrics())  # type: ignore[arg-type]
+        assert ApduUplink(SocketUplink(ground)).addresses == expected
+
+
+class NoDrive:
+    """Nothing happens."""
+
+    def post(self, action: object) -> None:
+        raise AssertionError(action)
 
 
 def test_the_default_written_out_is_the_default() -> None:
