@@ -5,7 +5,9 @@ size, depth and number of nodes are limited, and anchors, aliases, tags, several
 the parser's events without recursion, so that no nesting exhausts the stack.
 """
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +101,10 @@ def parse(text: str, path: Path, what: str) -> Document:
 
 def _text(path: Path, what: str) -> str:
     try:
-        with path.open("rb") as file:
+        # Opened without waiting: a pipe that nobody writes to would hold us for ever.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                _refuse(path, _TOP, "a pipe or device, which is no regular file", what)
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         _refuse(path, _TOP, f"a file that cannot be read ({error.strerror})", what)

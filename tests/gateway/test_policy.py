@@ -1,6 +1,7 @@
 """What a policy file may say, and what it then permits (docs/gateway.md)."""
 
 import ipaddress
+import os
 import socket
 from pathlib import Path
 
@@ -208,6 +209,16 @@ class NoDrive:
 
     def post(self, action: object) -> None:
         raise AssertionError(action)
+
+
+def test_a_pipe_is_no_policy_file_and_holds_nobody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "policy.yaml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(FileError, match="no regular file"):
+            load_policy(path)
+    with pytest.raises(FileError, match="cannot be read"):
+        load_policy(tmp_path)
 
 
 def test_the_default_written_out_is_the_default() -> None:
