@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from bench.ccid.descriptor import ClassDescriptor, decode_descriptor
@@ -216,8 +216,11 @@ class UsbReader:
 
     @property
     def abilities(self) -> Abilities:
-        """Lists of clocks and rates are there once the reader has been opened."""
-        return abilities_of(self._plan, self._place.has_interrupts, self._clock_khz or 0)
+        """Lists of clocks and rates are there once the reader has been opened. A reader that chooses the rate may not tell it once a card is up."""
+        promised = abilities_of(self._plan, self._place.has_interrupts, self._clock_khz or 0)
+        if self._up is not None and promised.rate is RateControl.OBSERVED and not self._up.ta1:
+            return replace(promised, rate=RateControl.UNKNOWN)
+        return promised
 
     @property
     def level(self) -> ExchangeLevel:

@@ -40,6 +40,8 @@ class ReaderPath:
     """It needs the virtual machine's USB."""
     supply: bool = True
     """Whether the reader can take power away from a card; a pty has no line for it, and QEMU keeps it from a card passed through."""
+    resets: bool = True
+    """Whether a power-up reaches the card; QEMU's reader answers for a card passed through with the answer to reset it once gave."""
 
     @property
     def model(self) -> RigModel:
@@ -69,7 +71,7 @@ PATHS = (
     ReaderPath("serial-pty", supply=False),
     ReaderPath("usb-raw-t0", guest=True),
     ReaderPath("usb-raw-t1", guest=True),
-    ReaderPath("usb-qemu", guest=True, supply=False),
+    ReaderPath("usb-qemu", guest=True, supply=False, resets=False),
     ReaderPath("pcsc-usb-t0", guest=True),
     ReaderPath("pcsc-usb-t1", guest=True),
 )
