@@ -423,3 +423,48 @@ def test_a_connection_without_a_byte_is_reset_in_time_and_one_that_talks_is_not(
             idle.recv(1)
         busy.sendall(b"y")
         assert busy.recv(1) == b"y"
+
+
+def test_a_card_that_floods_an_open_channel_beyond_its_credit_loses_that_channel_only() -> None:
+    with gateway(("deaf", deaf), cards=2) as gate:
+        with gate.dial("echo") as flooded, Bystander(gate, 2):
+            flooded.sendall(b"x")
+            assert flooded.recv(1) == b"x"
+            table = gate.running.service.host.node.table
+
+            def number() -> int:
+                (found,) = [
+                    each.number
+                    for each in table.channels
+                    if each.peer == 1 and each.port == 7 and not each.transport.is_server
+                ]
+                return found
+
+            inject(gate, [pack(MessageType.DATA, 0, 1, gate.call(number), 0, bytes(200))] * 400)
+            wait(lambda: gate.call(lambda: table.violations) > 0)
+            with pytest.raises(ConnectionResetError):
+                read_all(flooded)
+        assert gate.call(lambda: gate.running.service.host.link.queue.bytes) < 65_536
+        gate.echo()
+
+
+def test_a_chain_has_255_channels_and_the_256th_is_refused_with_01() -> None:
+    opened: list[int] = []
+    causes: list[Cause] = []
+
+    async def greedy(io: Communication, system: System) -> None:
+        await system.sleep(300)
+        for _ in range(400):
+            try:
+                opened.append((await io.open(Server(0, "greedy"))).port)
+            except ChannelError as error:
+                causes.append(error.cause)
+                break
+        await system.sleep(3_600_000)
+
+    with gateway(("greedy", greedy), cards=4, policy={"limits": {"opens_burst": "500"}}, profile="large") as gate:
+        wait(lambda: len(causes) == 4, 30)
+        table = gate.running.service.host.node.table
+        assert gate.call(lambda: len(table)) == 255
+        assert set(causes) == {Cause.NO_CHANNEL}
+        assert len(gate.services) == 255 + 1, "every one is listed, and the APDU port"
