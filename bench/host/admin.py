@@ -43,7 +43,10 @@ class Admin:
         self._metrics = metrics
         self._ready = ready
         self._server: asyncio.Server | None = None
-        self._visits: set[asyncio.Task[None]] = set()
+        self._visits: dict[asyncio.Task[None], None] = {}
+        """The oldest first."""
+        self._silent: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        """Those whose question has not come yet, the oldest first: they make room in a crowd."""
 
     async def open(self, port: int, address: str = "127.0.0.1") -> None:
         """Listen. Raises OSError."""
@@ -63,12 +66,19 @@ class Admin:
         task = asyncio.current_task()
         assert task is not None
         if len(self._visits) >= VISITORS:
-            writer.transport.abort()
-            return
-        self._visits.add(task)
+            oldest = next(iter(self._silent), None)
+            if oldest is None:
+                writer.transport.abort()
+                return
+            self._silent.pop(oldest).transport.abort()
+            self._visits.pop(oldest, None)
+            oldest.cancel()
+        self._visits[task] = None
+        self._silent[task] = writer
         try:
             async with asyncio.timeout(PATIENCE_S):
                 page = await self._page(reader)
+                self._silent.pop(task, None)
                 body = page.body.encode()
                 head = (
                     f"HTTP/1.0 {page.status} {REASONS[page.status]}\r\nContent-Type: {page.content_type}\r\n"
@@ -79,7 +89,8 @@ class Admin:
         except (TimeoutError, OSError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
-            self._visits.discard(task)
+            self._visits.pop(task, None)
+            self._silent.pop(task, None)
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()

@@ -1,5 +1,6 @@
 """What others see of a gateway: metrics, health, the log; and its clockwork: token buckets, the slaved engine."""
 
+import contextlib
 import json
 import os
 import socket
@@ -231,3 +232,16 @@ def test_a_paced_card_takes_what_its_line_takes() -> None:
         line = 2 * len(data) * 12 / 115_200
         assert took > line, "2000 bytes there and back at 115 200 baud"
         assert took < 4 * line + 1
+
+
+def test_a_crowd_of_silent_visitors_keeps_nobody_from_the_admin_port() -> None:
+    with gateway(admin=0) as gate, contextlib.ExitStack() as stack:
+        port = gate.running.service.admin_port
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+        began = time.monotonic()
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), 5) as made:
+                made.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert read_all(made).endswith(b"ok\n")
+        assert time.monotonic() - began < 2
