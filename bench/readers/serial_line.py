@@ -92,6 +92,7 @@ class SerialLine:
         self._user = user
         self._hold_s = RESET_HOLD_S if local and not pty else RESET_HOLD_FAST_S
         self._thread = DriverThread(engine, url, user.port_hangs)
+        self._thread.on_back = self._shut  # or the port stays taken
         self._epoch = 0
         """Counts openings: what fails of one before is no concern of the next."""
         self._port: SerialPort | None = None

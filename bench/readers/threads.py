@@ -5,6 +5,7 @@ A call that overruns its time is abandoned: its thread is left to itself, the re
 cause. A process with abandoned threads should end with ``os._exit`` (``abandoned`` tells): the driver may hold whatever it likes for ever.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -104,6 +105,8 @@ class DriverThread:
         self.name = name
         self.on_hung = on_hung
         """Told, in an event, once: the cause for which the thread was abandoned."""
+        self.on_back: Callable[[], None] = _nothing
+        """Called in the thread, once, where it comes back after it was abandoned: to let go of what it holds."""
         self.hung = ""
         """Empty, or that cause."""
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -159,6 +162,8 @@ class DriverThread:
                 job.error = error
             job.ended = True
             if self.hung:
+                with contextlib.suppress(Exception):  # nobody is left to tell
+                    self.on_back()
                 break
             self.engine.hand_in(self._returned)
         returned(self)
@@ -196,3 +201,7 @@ class DriverThread:
         self.hung = cause
         abandon(self, f"{self.name}: {cause}")
         self._jobs.put(None)
+
+
+def _nothing() -> None:
+    pass

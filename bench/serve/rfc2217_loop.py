@@ -43,6 +43,11 @@ class Rfc2217Loop(UartLoop):
         self._unsent = bytearray()
         self._selector.register(self._listening, selectors.EVENT_READ, self._arrived)
 
+    @property
+    def taken(self) -> bool:
+        """Whether a client is there."""
+        return self._connection is not None
+
     def close(self) -> None:
         self._hang_up()
         self._listening.close()

@@ -120,11 +120,14 @@ def test_an_abandoned_call_that_comes_back_tells_nobody_and_ends_its_thread(
 ) -> None:
     reader.call(lambda: gate.wait(10), SHORT_NS)
     reader.wait(1)
+    let_go: list[bool] = []
+    reader.thread.on_back = lambda: let_go.append(True)
     gate.set()
     limit = time.monotonic() + 5
     while abandoned() and time.monotonic() < limit:
         time.sleep(0.01)
     assert not abandoned()
+    assert let_go == [True]
     assert len(reader.told) == 1
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
@@ -99,8 +100,10 @@ class SerialPath(OnThisMachine):
     def _go_on(self) -> None:
         self._thaw.set()
         self._thaw = threading.Event()
-        for _ in range(2):  # until it has seen that whoever was there has left
-            self.serving.do(lambda: None)
+        self._recovered()
+
+    def _recovered(self) -> None:
+        """Wait until whoever was there when it stood still has left."""
 
     def _spoil(self, how: Callable[[bytes], bytes]) -> None:
         """From inside the card: what goes back of the characters that were just sent, and nothing after it."""
@@ -147,6 +150,11 @@ rigs:
 
     def _pull(self) -> None:
         self.serving.soon(self.loop.pull)
+
+    def _recovered(self) -> None:
+        limit = time.monotonic() + FROZEN_S
+        while self.loop.taken and time.monotonic() < limit:
+            time.sleep(0.05)
 
 
 class PtyPath(SerialPath):
