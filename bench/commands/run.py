@@ -101,7 +101,14 @@ def run_command(
         "--alluredir": alluredir,
         "--junitxml": junitxml,
     }
-    flags = {"--full": full, "--real": real, "--resume": resume, "-x": stop, "--collect-only": only_list, "--no-report": no_report}
+    flags = {
+        "--full": full,
+        "--real": real,
+        "--resume": resume,
+        "-x": stop,
+        "--collect-only": only_list,
+        "--no-report": no_report,
+    }
     arguments = ["--cardbench"]
     arguments += [part for name, value in options.items() if value is not None for part in (name, value)]
     arguments += [name for name, given in flags.items() if given]

@@ -165,7 +165,7 @@ class SoftwareChain:
         return [place.card for place in self.places]
 
     def park_idle_polls(self) -> ParkingLot:
-        """From now on idle polls cost no events, where nobody wants to see each of them. Call it under the virtual clock, before anything is powered."""
+        """From now on idle polls cost no events, where nobody wants to see each. Call it under the virtual clock, before anything is powered."""
         for place in self.places:
             place.reader.lot = self.lot
         return self.lot

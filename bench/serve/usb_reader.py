@@ -180,8 +180,8 @@ class ServedUsbReader(ServedUsb):
             self._seen()
 
     def settle(self) -> None:
-        if self.firmware.busy:
-            self.slaved.reach(lambda: not self.firmware.busy, self._leap_most, keep=not self.paced)
+        if self.firmware.busy and not self.paced:  # paced, what has not happened yet can still be cut short by a hand
+            self.slaved.reach(lambda: not self.firmware.busy, self._leap_most, keep=True)
 
     def turn(self) -> None:
         super().turn()

@@ -40,8 +40,8 @@ def transfer(hops: int, hop: int, commands: set[int], answers: set[int]) -> int:
     """Twenty messages each way over ``hops`` hops while exchanges of ``hop`` are cut; gives how many exchanges that hop has seen."""
     rig = Chain(*[profile(("echo", echo)) for _ in range(hops - 1)], profile(("talker", talker)))
     cutter = rig.cutters[hop - 1]
-    cutter.cut_commands = commands
-    cutter.cut_answers = answers
+    cutter.cut_commands.update(commands)
+    cutter.cut_answers.update(answers)
     rig.start()
     socket = rig.dial("talker", hops)
     socket.write(ALL)
@@ -81,7 +81,7 @@ def test_what_was_cut_before_a_power_cycle_is_not_noticed_after_it() -> None:
     cutter = rig.cutters[0]
     cutter.silence = rig.ticks(1.0)
     socket = rig.dial("echo")
-    cutter.cut_answers = {cutter.count}
+    cutter.cut_answers.update({cutter.count})
     socket.write(b"lost")
     rig.run(0.01)
     rig.host.link.stop()

@@ -283,7 +283,7 @@ def test_clear_leaves_nothing_behind() -> None:
 def test_refused_flows_get_their_turn_whoever_makes_their_names() -> None:
     """A stack that makes the name of a flow for each packet, and tries all that waits whoever is called, comes to an end."""
     queue = FairQueue(quantum=100, total_bytes=1000, flow_packets=4)
-    wanted = {name: 6 for name in ("one", "two", "three")}
+    wanted = dict.fromkeys(("one", "two", "three"), 6)
 
     def try_all(_flow: object) -> None:
         for name in wanted:
