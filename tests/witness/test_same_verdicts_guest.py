@@ -16,7 +16,11 @@ PATHS = {"usb-raw-t0": 60, "usb-raw-t1": 60, "usb-qemu": 40, "pcsc-usb-t0": 50, 
 """By rig: how many points pass at least."""
 RUN_S = 900
 
-pytestmark = [pytest.mark.witness, pytest.mark.real, pytest.mark.soak]  # minutes a rig: Python in the guest is some fourteen times slower
+pytestmark = [
+    pytest.mark.witness,
+    pytest.mark.real,
+    pytest.mark.soak,
+]  # minutes a rig: Python in the guest is some fourteen times slower
 
 
 @pytest.fixture(scope="module")
