@@ -59,6 +59,7 @@ class Measuring:
         self.on_round: Callable[[int], None] = _nobody
         """Told after each round."""
         self._wire = WireTime()
+        self._paced = not rig.unpaced
         self._ended = 0
 
     def run(self, key: str, rounds: int = ROUNDS, now: datetime | None = None) -> Calibration:
@@ -137,7 +138,7 @@ class Measuring:
             )
         to_ns = self.engine.timebase.to_ns
         duration = to_ns(answer.end - answer.start)
-        own = self._wire.ns(kind.command, answer.response, self.port)
+        own = self._wire.ns(kind.command, answer.response, self.port) if self._paced else 0
         kind.wire = duration - to_ns(answer.card_ticks) if answer.characters else own
         kind.sw = answer.response[-2] << 8 | answer.response[-1]
         kind.times.append(max(0, duration - kind.wire))

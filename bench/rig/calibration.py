@@ -255,8 +255,10 @@ class WireTime:
 class CalibratedSplit:
     """Divides the exchanges of a calibrated reader (``bench.readers.times.Split``), by the calibration of the protocol in use."""
 
-    def __init__(self, calibrations: Sequence[Calibration], timebase: Timebase) -> None:
+    def __init__(self, calibrations: Sequence[Calibration], timebase: Timebase, *, paced: bool = True) -> None:
         self._timebase = timebase
+        self._paced = paced
+        """False: the card behind answers without waiting for its line, which then takes no time."""
         self._wire = WireTime()
         self._known = {each.protocol: _latency(each) for each in calibrations}
 
@@ -269,7 +271,7 @@ class CalibratedSplit:
         if answer.characters:
             wire = duration - answer.card_ticks  # the reader saw the characters themselves
         else:
-            wire = ticks(self._wire.ns(command, answer.response, port))
+            wire = ticks(self._wire.ns(command, answer.response, port)) if self._paced else 0
         latency = self._known.get(port.protocol)
         if latency is None:
             return Times(0, wire if answer.characters else 0, answer.card_ticks, 0)

@@ -164,27 +164,30 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     if making.served is None:
         guard = Guard(model, reader_key(model.reader))
         port = Guarded(port, engine, guard, engine.fail)
-    split = calibrated_split(model, engine, sink)
+    unpaced = making.served is not None and not _paced(given)
+    split = calibrated_split(model, engine, sink, paced=not unpaced)
     recorded = Recorded(port, 1, tap, engine=engine, split=split)
     host = engine.call(lambda: Host(engine, recorded, uplink, settings, tap, hop=hop))
     hands = _hands(making.served, model, given)
     declares = _declares(reader.abilities, hands, model, given, hop)
     rig = RealRig(engine, host, uplink, declares, given, tap, reader, making.let_go)
     rig.served, rig.hands, rig.guard = making.served, hands, guard
-    if making.served is not None and not _paced(given):
+    if unpaced:
         rig.unpaced = UNPACED
     making.rig = rig
     return rig
 
 
-def calibrated_split(model: RigModel, engine: MonotonicEngine, sink: Sink) -> CalibratedSplit | None:
+def calibrated_split(
+    model: RigModel, engine: MonotonicEngine, sink: Sink, *, paced: bool = True
+) -> CalibratedSplit | None:
     """What divides the reader's time from the card's, where this very reader was calibrated; the record tells of it."""
     key = latency_key(model)
     mine = [each for each in model.calibrations if each.key == key]
     for each in mine:
         text = f"T={each.protocol} of {each.date}, {each.driver or each.reader}"
         sink.emit(Parameter("calibration", text, False))
-    return CalibratedSplit(mine, engine.timebase) if mine else None
+    return CalibratedSplit(mine, engine.timebase, paced=paced) if mine else None
 
 
 def latency_key(model: RigModel) -> str:
