@@ -12,10 +12,12 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
-from bench.engine import FROM_CARD, POLL, TO_CARD, VirtualEngine
+from bench.engine import FROM_CARD, POLL, RANK, TO_CARD, VirtualEngine
 from bench.iso7816.port import Answer
+
+_BEFORE_ALL: Final = FROM_CARD - RANK
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class IdlePolls:
     """From there to its first character."""
     cycle: int
     """From there to when the next one is asked for."""
+    at_once: bool
+    """Poll 0 is asked for in the very event in which the exchange before it ended."""
     told: int = 0
     """So many of them are in the records."""
 
@@ -67,7 +71,9 @@ class IdlePolls:
     def asked(self) -> int:
         """How many have been asked for by now; the last of them may be on the line."""
         back_to_back = self.lead + self.course.over == self.cycle
-        return self._count(self.first, self.second, FROM_CARD if back_to_back else POLL)
+        return self._count(
+            self.first, _BEFORE_ALL if self.at_once else POLL, self.second, FROM_CARD if back_to_back else POLL
+        )
 
     @property
     def over(self) -> int:
@@ -80,13 +86,13 @@ class IdlePolls:
         return self._on_line(self.course.heard, TO_CARD)
 
     def _on_line(self, after: int, rank: int) -> int:
-        return self._count(self.first + self.first_lead + after, self.second + self.lead + after, rank)
+        return self._count(self.first + self.first_lead + after, rank, self.second + self.lead + after, rank)
 
-    def _count(self, first: int, second: int, rank: int) -> int:
+    def _count(self, first: int, first_rank: int, second: int, rank: int) -> int:
         engine = self.engine
         since = engine.now - second
         if since < 0:
-            return 1 if engine.passed(first, rank) else 0
+            return 1 if engine.passed(first, first_rank) else 0
         whole, rest = divmod(since, self.cycle)
         return 1 + whole + (1 if rest or engine.passed(engine.now, rank) else 0)
 

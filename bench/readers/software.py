@@ -200,7 +200,7 @@ class SoftwareReader(CharacterReader):
         cycle = starts[2] - starts[1]
         if leads[1] != leads[2] or not link.parks(command[2], max(cycle, starts[1] - starts[0])):
             return None
-        return IdlePolls(engine, command, course, first, leads[0], starts[1], leads[1], cycle)
+        return IdlePolls(engine, command, course, first, leads[0], starts[1], leads[1], cycle, due <= now)
 
     def park(self, wake: Callable[[], None], settle: Callable[[], None]) -> None:
         self._wake = wake

@@ -100,6 +100,23 @@ class Line:
         socket.write(bytes(range(size)))
         self.sockets.append(socket)
 
+    def bounce(self, number: int, size: int) -> None:
+        """What comes back over a connection goes out again in the same tick, a few times."""
+        if not self.sockets:
+            return
+        socket = self.sockets[number % len(self.sockets)]
+        left = 3
+
+        def again(data: bytes) -> None:
+            nonlocal left
+            self.heard.append((self.engine.now, data))
+            if left:
+                left -= 1
+                self.engine.after(0, lambda: socket.write(data))
+
+        socket.on_data = again
+        socket.write(bytes(size))
+
     def write(self, number: int, size: int) -> None:
         """Over a connection that is there, if one is."""
         if self.sockets:
@@ -126,6 +143,8 @@ def perform(line: Line, act: Act) -> None:
             line.send(place + 1, size)
         case "write":
             line.write(number, size)
+        case "bounce":
+            line.bounce(number, size)
         case "apdu":
             line.apdu()
         case "remove":
@@ -215,7 +234,7 @@ SETTINGS = st.builds(
     wtxs=st.sampled_from((0, 0, 0, 1)),
     detects=st.booleans(),
 )
-TRAFFIC = ("send", "write", "apdu", "settle")
+TRAFFIC = ("send", "write", "bounce", "apdu", "settle")
 HANDS = ("remove", "insert", "insert", "warm", "cold", "disturb", "listen", "deaf", "cut", "count")
 ACTS = st.lists(
     st.tuples(
@@ -231,6 +250,13 @@ ACTS = st.lists(
 @given(SETTINGS, ACTS)
 def test_what_happens_is_the_same_to_the_tick(setting: Setting, acts: list[tuple[int, bool, Act]]) -> None:
     same(setting, acts)
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_a_packet_in_the_tick_in_which_a_poll_is_asked_for_waits_for_it(protocol: int) -> None:
+    acts = [(1000, False, ("send", 0, 20)), (400_000, False, ("bounce", 0, 30)), (400_000, False, ("bounce", 0, 7))]
+    every, _ = same(Setting(protocol=protocol), acts)
+    assert len(every.heard) > 6
 
 
 @pytest.mark.parametrize("protocol", [0, 1])
@@ -268,7 +294,7 @@ def test_the_watchdog_counts_parked_polls_and_still_notices_silence() -> None:
     silent = Line(setting, parked=True)
     silent.host.start()
     silent.run(20_000_000)
-    silent.readers[1]._to_card = lambda _burst: None  # type: ignore[method-assign]  # a line that is cut: no reset, only silence
+    silent.readers[1]._to_card = lambda _burst: None  # type: ignore[method-assign, assignment]  # a line that is cut: no reset, only silence
     silent.readers[1].on_burst = None
     silent.run(5_000_000)
     changes = [each for each in silent.sink.observations if isinstance(each, LinkChange) and not each.up]
