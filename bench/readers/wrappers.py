@@ -252,6 +252,7 @@ class Cutting(Parking):
         super().resume(polls, number, done)
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
+        self.looks += 1
         self._attempts += 1
         self._power_cycle += 1
         self.port.power_up(done)
