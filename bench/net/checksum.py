@@ -1,25 +1,29 @@
 """The Internet checksum (RFC 1071), as arithmetic modulo 65 535 on one long integer: an order of magnitude faster than a loop over words."""
 
 
+def _words(data: bytes, initial: int) -> int:
+    value = int.from_bytes(data, "big")
+    return initial + (value << 8 if len(data) & 1 else value)
+
+
 def ones_sum(data: bytes, initial: int = 0) -> int:
     """The ones' complement sum of 16-bit words, an odd byte padded with zero; congruent modulo 65 535, so 0 may stand for 0xFFFF."""
-    value = int.from_bytes(data, "big")
-    if len(data) & 1:
-        value <<= 8
-    return (value + initial) % 0xFFFF
+    return _words(data, initial) % 0xFFFF
 
 
 def checksum(data: bytes, initial: int = 0) -> int:
-    """The checksum that makes ``data`` (with its checksum field zero) sum to all ones: 0 to 0xFFFF. ``initial`` is a pseudo header's sum."""
-    return 0xFFFF - ones_sum(data, initial)
+    """The checksum that makes ``data`` (with its checksum field zero) sum to all ones. ``initial`` is a pseudo header's sum.
+
+    A ones' complement sum of anything but zeros is never 0 (RFC 1624, 3), so what is sent is 0x0000, not 0xFFFF, where both would check;
+    only zeros alone give 0xFFFF. (UDP puts 0xFFFF for 0 on the wire itself: RFC 768.)
+    """
+    value = _words(data, initial)
+    return -value % 0xFFFF if value else 0xFFFF
 
 
 def is_sound(data: bytes, initial: int = 0) -> bool:
     """Whether ``data`` with its checksum field filled sums to all ones. (All zero bytes never do: a sum of zeros is 0, not 0xFFFF.)"""
-    value = int.from_bytes(data, "big")
-    if len(data) & 1:
-        value <<= 8
-    value += initial
+    value = _words(data, initial)
     return value != 0 and value % 0xFFFF == 0
 
 

@@ -177,7 +177,7 @@ class Flow:
             return self.emit(segment, now)
         word = _NO_OPTIONS | flags
         value = int.from_bytes(payload, "big") << ((size & 1) << 3) if size else 0
-        tcp_sum = 0xFFFF - (value + self._sum + HEADER + size + seq + ack + word + window) % 0xFFFF
+        tcp_sum = -(value + self._sum + HEADER + size + seq + ack + word + window) % 0xFFFF
         if self._v4:
             total = _HEADERS4 + size
             identification = node.next_identification()
@@ -187,7 +187,7 @@ class Flow:
                 identification,
                 ipv4.DONT_FRAGMENT,
                 self._ttl,
-                0xFFFF - (self._ip_sum + total + identification) % 0xFFFF,
+                -(self._ip_sum + total + identification) % 0xFFFF,
                 self._names,
                 seq,
                 ack,

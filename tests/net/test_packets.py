@@ -44,6 +44,15 @@ def test_the_checksum_is_that_of_the_loop(data: bytes) -> None:
         assert is_sound(data + checksum(data).to_bytes(2, "big"))
 
 
+def test_a_sum_of_all_ones_is_sent_as_zero() -> None:
+    """RFC 1624, 3: 0xFFFF would check as well, but no sum of words that are not all zero gives it; UDP alone has 0xFFFF for it."""
+    body = bytes.fromhex("0001f203f4f5f6f7")
+    assert checksum(body + checksum(body).to_bytes(2, "big")) == 0
+    words = {build_segment(A4, B4, Segment(7, 8, seq, 0, 0x10, 100))[16:18] for seq in range(1 << 16)}
+    assert b"\0\0" in words
+    assert b"\xff\xff" not in words
+
+
 @given(
     addresses4,
     addresses4,
