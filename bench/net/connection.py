@@ -204,6 +204,11 @@ class Connection:
         return max(0, len(self._out) - max(0, seq_diff(self.snd_nxt, self.snd_una)))
 
     @property
+    def lingers(self) -> bool:
+        """In TIME-WAIT, with nothing left to say: all that is kept is its name and numbers."""
+        return self.state is State.TIME_WAIT and not self._ack_now
+
+    @property
     def urgent_left(self) -> int:
         """Bytes yet to read up to the end of the urgent data, those that have not come included (MUST-33)."""
         if self.urgent_until is None:

@@ -51,6 +51,8 @@ class Tcp:
         self.listeners: list[Listener] = []
         self.malformed = 0
         self.resets_sent = 0
+        self.recycled = 0
+        """Connections that left TIME-WAIT early, to make room for others."""
         self.on_due: Callable[[], None] = _nothing
         """Told when ``due`` may have become earlier."""
         self.inside: Connection | None = None
@@ -110,13 +112,14 @@ class Tcp:
         local = local or self.node.source_for(remote) or b""
         if not local:
             raise TcpError("no way to the destination")
-        if len(self.connections) >= self.limit:
+        if not self._has_room():
             raise TcpError(f"{self.limit} connections, and no memory for more")
         if not local_port:
             local_port = self._free_port(lambda free: Endpoints(local, free, remote, port) not in self.connections)
         ends = Endpoints(local, local_port, remote, port)
         if ends in self.connections:
             raise TcpError("this connection is in use")
+        self._make_room(now)
         connection = self._make(ends, owner, settings or self.settings)
         connection.open(self._iss(ends, now), now)
         self.settle(connection)
@@ -233,10 +236,11 @@ class Tcp:
             return segment.flags & RST != 0
         if segment.flags & RST or not segment.flags & SYN:
             return True
-        if len(self.connections) >= self.limit or len(listener.half_open) >= listener.backlog:
+        if len(listener.half_open) >= listener.backlog or not self._has_room():
             return True  # silence: the SYN comes again
         if listener.refuses():
             return False
+        self._make_room(now)
         connection = self._make(ends, _Nobody(), listener.settings)
         connection.owner = _Handshake(listener, connection)
         try:
@@ -267,6 +271,24 @@ class Tcp:
     def block(self, connection: Connection) -> None:
         """The link took nothing from this connection: ``resume`` comes back to it."""
         self._blocked[connection] = None
+
+    def _has_room(self) -> bool:
+        """Whether one more connection can be had: one that only waits gives way."""
+        if len(self.connections) < self.limit:
+            return True
+        return any(each.lingers for each in self.connections.values())
+
+    def _make_room(self, now: int) -> None:
+        """At the limit the connection that has been in TIME-WAIT longest goes: a node with little memory is not closed to the world for two MSL.
+
+        What TIME-WAIT guards against (RFC 1337) is then left to initial numbers, which grow with the clock (RFC 6528), as where a SYN ends it (RFC 6191).
+        """
+        if len(self.connections) < self.limit:
+            return
+        waiting = (each for each in self.connections.values() if each.lingers)
+        oldest = min(waiting, key=lambda each: each.due or 0)
+        self.recycled += 1
+        self.abort(oldest, now)
 
     def _make(self, ends: Endpoints, owner: Owner, settings: TcpSettings) -> Connection:
         own_mss = min(segment_room(ends, self.node.link_mtu(ends.remote)), 0xFFFF)

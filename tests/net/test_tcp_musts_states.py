@@ -540,6 +540,57 @@ def test_connections_are_bounded() -> None:
     assert script.heard() == []
 
 
+def _waited_out(script: Script, peer_port: int) -> None:
+    """The peer opens a connection, we end it, so that it is our end that waits out 2 MSL."""
+    script.peer_port, script.seq = peer_port, ISS
+    script.say(SYN)
+    script.connection = script.tcp.connections[Endpoints(A4, PORT, B4, peer_port)]
+    script.say(ACK)
+    script.tcp.close(script.tcb, script.now)
+    script.say(ACK | FIN)
+    assert script.tcb.state is State.TIME_WAIT
+    script.heard()
+
+
+def test_at_the_limit_the_oldest_in_time_wait_makes_room() -> None:
+    """RFC 9293, 3.6.1 wants 2 MSL of TIME-WAIT; a card of three connections is not closed to the world for so long."""
+    script = Script()
+    script.tcp.limit = 3
+    script.listen()
+    for port in (3, 1, 2):
+        _waited_out(script, port)
+        script.wait(1)
+    for count, port in enumerate((7, 8), 1):
+        script.peer_port, script.seq = port, ISS
+        script.say(SYN)
+        assert flags_of(script.heard()) == [SYN | ACK]
+        assert (len(script.tcp.connections), script.tcp.recycled) == (3, count)
+    assert sorted(ends.remote_port for ends in script.tcp.connections) == [2, 7, 8]
+    script.port, script.peer_port = PORT, 2
+    script.say(ACK | FIN, seq=seq_add(ISS, 1))  # the one that is left goes on waiting, and answers
+    assert flags_of(script.heard()) == [ACK]
+    script.tcp.connect(B4, 9, script.user, script.now)  # our own calls have its place, too
+    script.heard()
+    with pytest.raises(TcpError, match="no memory"):
+        script.tcp.connect(B4, 10, script.user, script.now)
+    script.peer_port, script.seq = 11, ISS
+    script.say(SYN)
+    assert script.heard() == []
+
+
+def test_a_refused_syn_takes_nobody_s_place() -> None:
+    script = Script()
+    script.tcp.limit = 1
+    script.listener = script.tcp.listen(PORT, lambda _connection: script.user, refuses=lambda: refusing)
+    refusing = False
+    _waited_out(script, 1)
+    refusing = True
+    script.peer_port, script.seq = 2, ISS
+    script.say(SYN)
+    assert flags_of(script.heard()) == [RST | ACK]
+    assert [ends.remote_port for ends in script.tcp.connections] == [1]
+
+
 def test_a_reset_connection_says_nothing_more() -> None:
     script = Script().established()
     script.give(bytes(100))
