@@ -281,7 +281,7 @@ class Tcp:
     def _make_room(self, now: int) -> None:
         """At the limit the connection that has been in TIME-WAIT longest goes: a node with little memory is not closed to the world for two MSL.
 
-        What TIME-WAIT guards against (RFC 1337) is then left to initial numbers, which grow with the clock (RFC 6528), as where a SYN ends it (RFC 6191).
+        What TIME-WAIT guards against (RFC 1337) is then left to initial numbers, which grow with the clock (RFC 6528), as where a SYN ends it.
         """
         if len(self.connections) < self.limit:
             return
