@@ -166,14 +166,3 @@ class ListSink:
 
     def emit(self, observation: Observation, /) -> None:
         self.observations.append(observation)
-
-
-class Tee:
-    """Hands each observation to several sinks."""
-
-    def __init__(self, *sinks: Sink) -> None:
-        self.sinks = sinks
-
-    def emit(self, observation: Observation, /) -> None:
-        for sink in self.sinks:
-            sink.emit(observation)

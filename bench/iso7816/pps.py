@@ -21,8 +21,6 @@ from bench.iso7816.rates import RATE_DEFAULT, Rate, is_assigned
 PPSS: Final = 0xFF
 """Initial byte of request and response; the reason why neither CLA nor NAD may be FF."""
 
-PPS_MAX_BYTES: Final = 6
-
 _PPS1, _PPS2, _PPS3 = 0x10, 0x20, 0x40
 _PPS0_RESERVED: Final = 0x80
 
@@ -61,10 +59,6 @@ class Pps:
         """PPSS to PCK, 3 to 6 bytes."""
         body = [PPSS, self.pps0, *(value for value in (self.pps1, self.pps2, self.pps3) if value is not None)]
         return bytes([*body, reduce(xor, body)])
-
-
-PpsRequest = Pps
-PpsResponse = Pps
 
 
 def expected_length(pps0: int) -> int:

@@ -11,7 +11,6 @@ from bench.net.routes import Prefix
 PREFIX: Final = 5
 ADDRESS: Final = 6
 NAME: Final = 7
-TYPES: Final = (PREFIX, ADDRESS, NAME)
 
 LONGEST_PREFIX: Final = {4: 24, 16: 120}
 """Bits, by the length of an address: what is left must hold a node number plus one."""

@@ -5,10 +5,10 @@ from typing import Final
 
 from bench.net import ipv4, ipv6
 from bench.net.errors import PacketError
-from bench.net.icmp import ERRORS4, HEADER, Icmp, Icmp4, Icmp6
+from bench.net.icmp import ERRORS4, HEADER, Icmp, Icmp6
 from bench.net.ipv4 import Ipv4
 from bench.net.ipv6 import Ipv6
-from bench.net.protocols import Proto, is_multicast, is_one_host
+from bench.net.protocols import V4_BROADCAST, Proto, is_multicast, is_one_host
 
 QUOTE4: Final = 576
 """An ICMP message is to stay within this many bytes, IP header included (RFC 1812, 4.3.2.3)."""
@@ -18,7 +18,7 @@ QUOTE6: Final = 1280
 
 def may_answer4(packet: Ipv4) -> bool:
     """Whether an error about this packet is allowed at all (RFC 1122, 3.2.2): not about errors, groups, later fragments, sources that are no host."""
-    if packet.offset or is_multicast(packet.destination) or packet.destination == b"\xff" * 4:
+    if packet.offset or is_multicast(packet.destination) or packet.destination == V4_BROADCAST:
         return False
     if not is_one_host(packet.source):
         return False
@@ -51,11 +51,6 @@ def quote4(data: bytes, mtu: int) -> bytes:
 def quote6(data: bytes, mtu: int) -> bytes:
     """As much of the packet as fits the least MTU of IPv6, or the link's where that is less (links of cards may be)."""
     return data[: max(ipv6.HEADER + 8, min(QUOTE6, mtu) - ipv6.HEADER - HEADER)]
-
-
-def unreachable4(code: int, mtu: int = 0) -> Icmp:
-    """Destination Unreachable; ``mtu`` is the next hop's where fragmentation was needed (RFC 1191, 4)."""
-    return Icmp(Icmp4.UNREACHABLE, code, mtu, b"")
 
 
 @dataclass(slots=True)

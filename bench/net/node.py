@@ -27,7 +27,7 @@ from bench.net.layer3 import Sent as Sent
 from bench.net.layer3 import unheard
 from bench.net.node4 import Ip4
 from bench.net.node6 import Ip6
-from bench.net.protocols import V6_ANY, Proto, is_link_local, is_loopback, is_multicast
+from bench.net.protocols import V4_BROADCAST, V6_ANY, Proto, is_link_local, is_loopback, is_multicast
 from bench.net.reassembly import Reassembler, ReassemblyBounds
 from bench.net.routes import Prefix, Route, RouteTable
 
@@ -80,14 +80,6 @@ class Node:
         number = max(self.interfaces, default=-1) + 1
         interface = self.interfaces[number] = Interface(number, name, mtu, send)
         return interface
-
-    def remove_interface(self, number: int) -> None:
-        """The link has gone: its addresses and routes go with it."""
-        interface = self.interfaces.pop(number)
-        for address in list(interface.addresses):
-            del self.own[address]
-        self.routes.withdraw(number)
-        self.routes.touch()
 
     def assign(self, number: int, address: bytes, length: int | None = None) -> None:
         """Give the node an address on an interface; a prefix shorter than the address becomes a route. Raises ValueError where it has it already."""
@@ -153,7 +145,7 @@ class Node:
         """Whether a source may come in this way (RFC 1122, 3.2.1.3; RFC 3704)."""
         if number == LOOPBACK:
             return True
-        if is_loopback(source) or is_loopback(destination) or is_multicast(source) or source == b"\xff" * 4:
+        if is_loopback(source) or is_loopback(destination) or is_multicast(source) or source == V4_BROADCAST:
             return False
         if source in self.own:
             return False

@@ -37,10 +37,5 @@ class RtoEstimator:
         """The timer expired: twice as long (5.5)."""
         self.rto = self._bounded(2 * self.rto)
 
-    def raise_floor(self, floor: int) -> None:
-        """The path is slower than was thought."""
-        self.floor = floor
-        self.rto = self._bounded(self.rto)
-
     def _bounded(self, rto: int) -> int:
         return max(self.floor, min(rto, self.ceiling))

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from bench.rig.given import Given, Needs
 from bench.scenario.step import Step
 
-SINGLE = "single"
-"""The id of the only point of a scenario without a sweep."""
-
 
 @dataclass(frozen=True, slots=True)
 class PlacedStep:

@@ -31,10 +31,6 @@ FROM_PEER = frozenset(Event) - {
     Event.REPLY,
     Event.TIME_SHORT,
 }
-RULES = (
-    *("1", "2.1", "2.2", "3", "4", "5", "6", "6.2", "6.3", "6.4"),
-    *("7.1", "7.2", "7.3", "7.4.1", "7.4.2", "7.4.3", "7.5", "8", "9"),
-)
 
 
 def reachable(table: Table[S], start: S) -> set[S]:

@@ -32,7 +32,6 @@ from bench.serve.usbredir_loop import UsbredirPort
 
 DIGEST, SOURCE = 4001, 4002
 BULK = 10 << 20
-ECHO_WAIT_S = 20
 
 
 async def digest(io: Communication, system: System) -> None:
