@@ -451,10 +451,7 @@ class _Exchange(Job):
     __slots__ = ("asked", "command", "done", "epoch", "reader", "result")
 
     def __init__(self, reader: UsbReader, command: bytes, done: Callable[[Answer], None]) -> None:
-        self.limit_ns = reader.transmit_ns
-        self.begun_ns = 0
-        self.ended = False
-        self.error = None
+        super().__init__(reader.transmit_ns)
         self.reader = reader
         self.command = command
         self.done = done
