@@ -35,21 +35,26 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Open: offer a service. Port 0 lets the host choose; a datagram service says ``udp``."""
+    """Open: offer a service. Port 0 lets the host choose; a datagram service says ``udp``.
+
+    ``weight`` (1, 2, 4 or 8) is how many shares of a line each connection to it shall have; other stacks than the channel stack have no such thing.
+    """
 
     port: int
     name: str
     udp: bool = False
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Open: connect through the host to any address and port (``name`` or IP bytes), or to a service of card ``node``."""
+    """Open: connect through the host to any address and port (``name`` or IP bytes), or to a service of card ``node``; ``weight`` as for a server."""
 
     port: int
     address: Address
     node: int = HOST
     udp: bool = False
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +233,7 @@ class ChannelCommunication:
             peer, address = request.node, request.address
         end = self._new_end()
         try:
-            end.channel = self.node.table.open(end, peer, transport, request.port, address, self.window)
+            end.channel = self.node.table.open(end, peer, transport, request.port, address, self.window, request.weight)
         except NoChannelError:
             raise ChannelError(Cause.NO_CHANNEL, f"open {request}") from None
         await end.opening

@@ -7,7 +7,17 @@ from collections import deque
 from enum import Enum, auto
 from typing import Protocol
 
-from bench.channels.message import HEADER_LENGTH, VERSION_BITS, Address, Cause, MessageType, Open, Transport
+from bench.channels.message import (
+    HEADER_LENGTH,
+    MAX_CREDIT,
+    VERSION_BITS,
+    Address,
+    Cause,
+    MessageType,
+    Open,
+    Transport,
+    weight_bits,
+)
 
 
 class State(Enum):
@@ -88,6 +98,19 @@ class Channel:
         self._close_sent = False
         self._close_received = False
         self._starved = False
+        self._weight = 1
+        self._version = VERSION_BITS
+        """The first byte of its messages without their type."""
+
+    @property
+    def weight(self) -> int:
+        """Shares of a line, one of ``WEIGHTS``: what is asked for, and from the answer on what was granted."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, weight: int) -> None:
+        self._version = VERSION_BITS | weight_bits(weight)
+        self._weight = weight
 
     # -- what the owner does -----------------------------------------------------------------------------------------
 
@@ -144,7 +167,7 @@ class Channel:
             self.pump()
 
     def accept(self, owner: ChannelOwner, port: int, mtu: int, window: int) -> None:
-        """Answer the OPEN this end was made for, with our MTU and the window we give."""
+        """Answer the OPEN this end was made for, with our MTU and the window we give; the weight that was asked for, unless it was set lower."""
         self.owner = owner
         self.window = self._allowed = window
         self.state = State.OPEN
@@ -152,7 +175,7 @@ class Channel:
         body = bytes((self.number,)) + port.to_bytes(2, "big") + mtu.to_bytes(2, "big")
         credit = 0 if self.transport.is_server else self.window
         self.wire.emit(
-            bytes((VERSION_BITS | MessageType.OPENED, self.peer, self.wire.number, self.peer_number, credit)) + body,
+            bytes((self._version | MessageType.OPENED, self.peer, self.wire.number, self.peer_number, credit)) + body,
             force=True,
         )
 
@@ -167,7 +190,7 @@ class Channel:
     def connect(self, open_body: Open) -> None:
         """Send the OPEN."""
         credit = 0 if self.transport.is_server else self.window
-        packet = bytes((VERSION_BITS | MessageType.OPEN, self.peer, self.wire.number, 0, credit)) + open_body.encode()
+        packet = bytes((self._version | MessageType.OPEN, self.peer, self.wire.number, 0, credit)) + open_body.encode()
         self.wire.emit(packet, force=True)
 
     def joined(self, peer_number: int, credit: int, payload: int) -> None:
@@ -189,7 +212,7 @@ class Channel:
     def granted(self, credit: int) -> bool:
         """Credit came. False where it passes 255 in all: a fault of the peer."""
         self.credit += credit
-        if self.credit > 255:
+        if self.credit > MAX_CREDIT:
             return False
         if credit and self.outbox:
             self.pump()
@@ -261,11 +284,11 @@ class Channel:
                 self.owner.room(self)
 
     def _emit(self, kind: MessageType, body: bytes = b"") -> None:
-        returned = min(self._taken, 255) if self.state is State.OPEN else 0
+        returned = min(self._taken, MAX_CREDIT) if self.state is State.OPEN else 0
         self._taken -= returned
         self._allowed += returned
         self.wire.emit(
-            bytes((VERSION_BITS | kind, self.peer, self.wire.number, self.peer_number, returned)) + body, force=True
+            bytes((self._version | kind, self.peer, self.wire.number, self.peer_number, returned)) + body, force=True
         )
 
     def _free(self) -> None:

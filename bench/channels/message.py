@@ -5,7 +5,10 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 VERSION: Final = 1
-VERSION_BITS: Final = VERSION << 5
+VERSION_BITS: Final = VERSION << 6
+TYPE_BITS: Final = 0x0F
+WEIGHTS: Final = (1, 2, 4, 8)
+"""The shares of a line that a channel may have, by their code in b6 and b5 of a message."""
 HEADER_LENGTH: Final = 5
 MAX_CREDIT: Final = 255
 HOST: Final = 0
@@ -151,7 +154,7 @@ Body: TypeAlias = Open | Opened | Ended | bytes
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One channel message, decoded. ``body`` is bytes for DATA, CREDIT, SHUT and UNREACHABLE."""
+    """One channel message, decoded. ``body`` is bytes for DATA, CREDIT, SHUT and UNREACHABLE; ``weight`` is one of ``WEIGHTS``."""
 
     type: MessageType
     destination: int
@@ -159,14 +162,28 @@ class Message:
     channel: int
     credit: int
     body: Body
+    weight: int = 1
 
     def encode(self) -> bytes:
         body = self.body if isinstance(self.body, bytes) else self.body.encode()
-        return pack(self.type, self.destination, self.source, self.channel, self.credit, body)
+        packet = pack(self.type, self.destination, self.source, self.channel, self.credit, body)
+        return bytes((packet[0] | weight_bits(self.weight),)) + packet[1:]
+
+
+def weight_bits(weight: int) -> int:
+    """A weight in its place in a message's first byte. Raises ValueError for one that has no code."""
+    if weight not in WEIGHTS:
+        raise ValueError(f"a weight of {weight}: there are {', '.join(map(str, WEIGHTS))}")
+    return WEIGHTS.index(weight) << 4
+
+
+def weight_of(packet: bytes) -> int:
+    """The weight that a message bears."""
+    return WEIGHTS[packet[0] >> 4 & 3]
 
 
 def pack(kind: MessageType, destination: int, source: int, channel: int, credit: int, body: bytes = b"") -> bytes:
-    """A message's bytes."""
+    """A message's bytes, at weight 1."""
     return bytes((VERSION_BITS | kind, destination, source, channel, credit)) + body
 
 
@@ -175,12 +192,12 @@ def decode_message(packet: bytes) -> Message:
     if len(packet) < HEADER_LENGTH:
         raise MessageError(f"a channel message of {len(packet)} bytes: the header alone has {HEADER_LENGTH}")
     first, destination, source, channel, credit = packet[:HEADER_LENGTH]
-    if first >> 5 != VERSION:
-        raise MessageError(f"channel message of version {first >> 5}: this is version {VERSION}")
-    kind = _TYPES.get(first & 0x1F)
+    if first >> 6 != VERSION:
+        raise MessageError(f"channel message of version {first >> 6}: this is version {VERSION}")
+    kind = _TYPES.get(first & TYPE_BITS)
     if kind is None:
-        raise MessageError(f"channel message of type {first & 0x1F}: types 1 to 8 are assigned")
-    return Message(kind, destination, source, channel, credit, _body(kind, packet[HEADER_LENGTH:]))
+        raise MessageError(f"channel message of type {first & TYPE_BITS}: types 1 to 8 are assigned")
+    return Message(kind, destination, source, channel, credit, _body(kind, packet[HEADER_LENGTH:]), weight_of(packet))
 
 
 _TYPES: Final = {int(kind): kind for kind in MessageType}

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from bench.channels.loopback import Loopback
-from bench.channels.message import HEADER_LENGTH, VERSION_BITS, Cause, MessageType
+from bench.channels.message import HEADER_LENGTH, TYPE_BITS, VERSION_BITS, Cause, MessageType, weight_of
 from bench.channels.route_table import Port, RouteTable
 from bench.channels.table import ChannelTable
 from bench.engine import Engine
@@ -42,7 +42,7 @@ class Emission:
         if route.link is None or (route.port is came_by and came_by is not None):
             self._tell_source(packet)
             return True
-        if len(route.link.queue) >= LONGEST_QUEUE and packet[0] & 0x1F != MessageType.DATA:
+        if len(route.link.queue) >= LONGEST_QUEUE and packet[0] & TYPE_BITS != MessageType.DATA:
             self.dropped += 1
             return True
         return route.link.submit(Kind.CHANNEL, packet, packet[1:4], force=force)
@@ -54,7 +54,7 @@ class Emission:
 
     def _tell_source(self, packet: bytes) -> None:
         self.unreachable += 1
-        if packet[0] & 0x1F == MessageType.UNREACHABLE:
+        if packet[0] & TYPE_BITS == MessageType.UNREACHABLE:
             return
         back = self.routes.resolve(packet[2]).link
         if back is not None and len(back.queue) < LONGEST_QUEUE:
@@ -102,7 +102,9 @@ class ChannelNode:
         if plugged:
             self.junction.plug((Kind.CHANNEL,), self)
             self.junction.may_overtake = _is_waited_for
+            self.junction.weigh = _weigh
         loopback = Loopback(engine, chain.own_mtu)
+        loopback.queue.weigh = _weigh
         self.routes = RouteTable(chain, loopback)
         self.emission = Emission(self.routes)
         self.table = ChannelTable(channels, self.emission.emit, self.emission.room)
@@ -148,4 +150,9 @@ class ChannelNode:
 
 def _is_waited_for(kind: Kind, packet: bytes) -> bool:
     """Everything but CREDIT: half a window of messages may still come before it is missed, and many channels send theirs in one breath."""
-    return kind is not Kind.CHANNEL or packet[0] & 0x1F != MessageType.CREDIT
+    return kind is not Kind.CHANNEL or packet[0] & TYPE_BITS != MessageType.CREDIT
+
+
+def _weigh(kind: Kind, packet: bytes) -> int:
+    """The shares that a flow has of a line, as its first message says. What is of no channel yet (OPEN) has one."""
+    return weight_of(packet) if kind is Kind.CHANNEL and len(packet) >= HEADER_LENGTH and packet[3] else 1

@@ -9,6 +9,7 @@ from typing import TypeVar
 from bench.channels.channel import Channel, ChannelOwner, State
 from bench.channels.message import (
     HEADER_LENGTH,
+    TYPE_BITS,
     VERSION_BITS,
     Address,
     Cause,
@@ -42,7 +43,7 @@ class ChannelTable:
         self.on_open: Accept = _refuse
         self.malformed = 0
         self.violations = 0
-        """Messages a peer should not have sent: DATA without credit, too much credit."""
+        """Messages a peer should not have sent: DATA without credit, too much credit, more weight than was granted."""
         self._emit = emit
         self._room = room
         self._ends: dict[int, Channel] = {}
@@ -72,10 +73,18 @@ class ChannelTable:
     # -- what the node's users do ----------------------------------------------------------------------------------
 
     def open(
-        self, owner: ChannelOwner, peer: int, transport: Transport, port: int, address: Address, window: int
+        self,
+        owner: ChannelOwner,
+        peer: int,
+        transport: Transport,
+        port: int,
+        address: Address,
+        window: int,
+        weight: int = 1,
     ) -> Channel:
-        """Open a channel to node ``peer``. Raises NoChannelError."""
+        """Open a channel to node ``peer`` and ask for ``weight``. Raises NoChannelError."""
         channel = Channel(self, self._free_number(), peer, transport, port, address, window)
+        channel.weight = weight
         channel.owner = owner
         self._ends[channel.number] = channel
         channel.connect(Open(channel.number, transport, port, self.mtu, address))
@@ -126,7 +135,7 @@ class ChannelTable:
         if channel.state not in (State.OPEN, State.CLOSING) or not channel.peer_number:
             self.violations += 1
             return
-        if message.credit and not channel.granted(message.credit):
+        if message.weight > channel.weight or (message.credit and not channel.granted(message.credit)):
             self._fault(channel)
             return
         if message.type is MessageType.DATA:
@@ -163,6 +172,7 @@ class ChannelTable:
             return
         channel = Channel(self, number, message.source, body.transport, body.port, body.address, 0)
         channel.state = State.ACCEPTING
+        channel.weight = message.weight
         channel.joined(body.own, message.credit, max(0, min(self.mtu, body.mtu) - HEADER_LENGTH))
         self._ends[number] = channel
         self._flows[channel._flow] = channel
@@ -170,10 +180,12 @@ class ChannelTable:
 
     def _opened(self, channel: Channel, message: Message) -> None:
         body = message.body
-        if not isinstance(body, Opened) or not body.own or channel.peer_number:
+        more = message.weight > channel.weight
+        if not isinstance(body, Opened) or not body.own or channel.peer_number or more:
             self.violations += 1
             return
         channel.port = body.port
+        channel.weight = message.weight
         channel.joined(body.own, message.credit, max(0, min(self.mtu, body.mtu) - HEADER_LENGTH))
         self._flows[channel._flow] = channel
         channel.opened()
@@ -189,7 +201,7 @@ class ChannelTable:
             self.malformed += 1
             return
         peer, number = original[1], original[3]
-        opening = original[0] & 0x1F == MessageType.OPEN and len(original) > HEADER_LENGTH
+        opening = original[0] & TYPE_BITS == MessageType.OPEN and len(original) > HEADER_LENGTH
         for channel in self.channels:
             if channel.peer == peer and (channel.number == original[5] if opening else channel.peer_number == number):
                 channel.lost(Cause.NOT_REACHABLE)

@@ -51,6 +51,8 @@ class Junction:
         """Packets of a kind that no stack here carries."""
         self.may_overtake: Callable[[Kind, bytes], bool] = _any
         """What its links' queues ask of a short packet; to be set before they are attached."""
+        self.weigh: Callable[[Kind, bytes], int] = _one
+        """How many shares of a line the flow of a packet has; to be set before they are attached."""
         self._by_kind: dict[Kind, Stack] = {}
         chain.on_forget = self._forgotten
         chain.on_node_up = self._node_up
@@ -91,6 +93,7 @@ class Junction:
     def _attach(self, link: Link, port: Port) -> None:
         link.queue.on_taken = self._taken
         link.queue.may_overtake = self.may_overtake
+        link.queue.weigh = self.weigh
         link.on_packet = lambda kind, packet: self.receive(kind, packet, port)
 
     def _taken(self, flow: Hashable) -> None:
@@ -112,3 +115,7 @@ class Junction:
 
 def _any(_kind: Kind, _packet: bytes) -> bool:
     return True
+
+
+def _one(_kind: Kind, _packet: bytes) -> int:
+    return 1

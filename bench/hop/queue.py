@@ -49,12 +49,15 @@ class _Before:
 
 
 class _Flow:
-    __slots__ = ("counted", "deficit", "period", "savings", "waiting")
+    __slots__ = ("allowance", "counted", "deficit", "period", "savings", "waiting", "weight")
 
-    def __init__(self, deficit: int, savings: int, counted: int, period: int) -> None:
-        self.deficit = deficit
+    def __init__(self, weight: int, quantum: int, counted: int, period: int) -> None:
+        self.weight = weight
+        self.allowance = weight * quantum
+        """Bytes of a turn."""
+        self.deficit = self.allowance
         self.waiting: deque[Queued] = deque()
-        self.savings = savings
+        self.savings = BURST * self.allowance
         """Bytes it may send as short packets before its turn."""
         self.counted = counted
         """What all flows together had been given when its savings were last counted, ..."""
@@ -74,9 +77,12 @@ class FairQueue:
         self.on_taken: Callable[[Hashable], None] = _nobody
         self.may_overtake: Callable[[Kind, bytes], bool] = _any
         """Whether a short packet has somebody who waits for it."""
-        self.weights: dict[Hashable, int] = {}
+        self.weigh: Callable[[Kind, bytes], int] = _one
+        """How many shares the flow that begins with a packet has."""
         self._urgent: deque[Queued] = deque()
         self._flows: dict[Hashable, _Flow] = {}
+        self._shares = 0
+        """Weights of all flows together."""
         self._new: deque[Hashable] = deque()
         self._old: deque[Hashable] = deque()
         self._short: deque[Hashable] = deque()
@@ -129,12 +135,13 @@ class FairQueue:
             if full and not force:
                 return False
             if flow is None:
-                flow = self._flows[packet.flow] = self._flow(packet.flow)
+                flow = self._flows[packet.flow] = self._flow(packet)
+                self._shares += flow.weight
                 self._new.append(packet.flow)
             flow.waiting.append(packet)
             self._called = None
             if self._is_short(flow) and self.may_overtake(packet.kind, packet.data):
-                self._count_savings(packet.flow, flow)
+                self._count_savings(flow)
                 self._short.append(packet.flow)
         self.bytes += len(packet.data)
         self._count += 1
@@ -193,13 +200,13 @@ class FairQueue:
             key = self._short.popleft()
             flow = flows[key]
             if flow.waiting and self._is_short(flow) and flow.savings >= len(flow.waiting[0].data):
-                return self._overtake(key, flow)
+                return self._overtake(flow)
         while new or old:
             turns = new or old
             key = turns[0]
             flow = flows[key]
             if flow.deficit <= 0:
-                flow.deficit += self._allowance(key)
+                flow.deficit += flow.allowance
                 turns.popleft()
                 old.append(key)
             elif not flow.waiting:
@@ -218,12 +225,12 @@ class FairQueue:
                 return packet
         return None
 
-    def _overtake(self, key: Hashable, flow: _Flow) -> Queued:
+    def _overtake(self, flow: _Flow) -> Queued:
         packet = flow.waiting.popleft()
         length = len(packet.data)
         self._before = _Before(flow.deficit, flow.savings, True)
         flow.savings -= length
-        flow.deficit = max(flow.deficit - length, 1 - self._allowance(key))
+        flow.deficit = max(flow.deficit - length, 1 - flow.allowance)
         self._given += length
         return packet
 
@@ -231,42 +238,40 @@ class FairQueue:
         waiting = flow.waiting
         return len(waiting) <= WORDS and SHORT * sum([len(each.data) for each in waiting]) <= self.quantum
 
-    def _count_savings(self, key: Hashable, flow: _Flow) -> None:
+    def _count_savings(self, flow: _Flow) -> None:
         """Add an equal part (by weight) of what all were given meanwhile; all that can be saved, where the queue was empty meanwhile."""
-        most = BURST * self._allowance(key)
+        most = BURST * flow.allowance
         if flow.period != self._period:
             flow.period = self._period
             flow.savings = most
         else:
-            weight = self.weights.get(key, 1) if self.weights else 1
-            earned = (self._given - flow.counted) * weight // max(1, len(self._flows))
+            earned = (self._given - flow.counted) * flow.weight // max(1, self._shares)
             flow.savings = min(most, max(0, flow.savings + earned))
         flow.counted = self._given
 
-    def _flow(self, key: Hashable) -> _Flow:
+    def _flow(self, packet: Queued) -> _Flow:
         """A flow that begins: with all savings, or with what it had left a short while ago."""
-        allowance = self._allowance(key)
-        known = self._spent.pop(key, None) if self._spent else None
-        if known is None:
-            return _Flow(allowance, BURST * allowance, self._given, self._period)
-        known.deficit = allowance
+        weight = self.weigh(packet.kind, packet.data)
+        known = self._spent.pop(packet.flow, None) if self._spent else None
+        if known is None or known.weight != weight:
+            return _Flow(weight, self.quantum, self._given, self._period)
+        known.deficit = known.allowance
         return known
 
     def _forget(self, key: Hashable, flow: _Flow) -> None:
         """A flow has been idle for a round."""
         del self._flows[key]
-        if flow.period == self._period and flow.savings < BURST * self._allowance(key):
+        self._shares -= flow.weight
+        if flow.period == self._period and flow.savings < BURST * flow.allowance:
             self._spent[key] = flow
             if len(self._spent) > REMEMBERED:
                 del self._spent[next(iter(self._spent))]
-
-    def _allowance(self, flow: Hashable) -> int:
-        return self.quantum * self.weights.get(flow, 1) if self.weights else self.quantum
 
     def clear(self) -> None:
         """Forget everything (the hop went down)."""
         self._urgent.clear()
         self._flows.clear()
+        self._shares = 0
         self._new.clear()
         self._old.clear()
         self._short.clear()
@@ -283,3 +288,7 @@ def _any(_kind: Kind, _packet: bytes) -> bool:
 
 def _nobody(_flow: Hashable) -> None:
     pass
+
+
+def _one(_kind: Kind, _packet: bytes) -> int:
+    return 1

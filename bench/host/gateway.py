@@ -194,7 +194,13 @@ class Gateway:
             if not self._has_room(server.peer):
                 raise NoChannelError("the rest of the host's channels is kept for other cards")
             pipe.channel = self.node.table.open(
-                pipe, server.peer, transport, server.port, connection.remote, self.window
+                pipe,
+                server.peer,
+                transport,
+                server.port,
+                connection.remote,
+                self.window,
+                max(server.weight, connection.weight),
             )
         except NoChannelError as error:
             if self.again(pipe):

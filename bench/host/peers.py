@@ -16,8 +16,10 @@ LOOPBACK = Address(AddressKind.IPV4, bytes((127, 0, 0, 1)))
 class PeerSocket:
     """One end outside: what a program with a socket sees. Give it callbacks, a ``source``, or just look at ``received``."""
 
-    def __init__(self, udp: bool = False) -> None:
+    def __init__(self, udp: bool = False, weight: int = 1) -> None:
         self.udp = udp
+        self.weight = weight
+        """Shares of a line that a connection of its to a card asks for."""
         self.received = bytearray()
         self.ended = False
         """The other side will send no more."""
@@ -94,6 +96,7 @@ class _PeerConnection:
     def __init__(self, socket: PeerSocket, remote: Address, udp: bool) -> None:
         self.socket = socket
         self.remote = remote
+        self.weight = socket.weight
         self.udp = udp
         self.visitor: Visitor | None = None
         self._wanted = 0
@@ -187,9 +190,9 @@ class InProcessUplink:
 
     # -- outside -----------------------------------------------------------------------------------------------------------
 
-    def dial(self, port: int, *, udp: bool = False) -> PeerSocket:
+    def dial(self, port: int, *, udp: bool = False, weight: int = 1) -> PeerSocket:
         """Connect to a port of the host. A port nobody listens on gives a socket that is closed at once."""
-        socket = PeerSocket(udp)
+        socket = PeerSocket(udp, weight)
         listener = self.listeners.get((udp, port))
         if listener is None:
             socket.cause = Cause.NOT_REACHABLE

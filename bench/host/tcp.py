@@ -32,6 +32,7 @@ class TcpConnection:
         self.ground = ground
         self.account = account
         self.remote = remote
+        self.weight = 1
         self.visitor: Visitor | None = None
         self.on_end: Callable[[TcpConnection], None] = _nothing
         self.cancel: Callable[[], None] = _nobody

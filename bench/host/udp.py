@@ -35,6 +35,7 @@ class UdpConnection:
         self.ground = ground
         self.account = account
         self.remote = remote
+        self.weight = 1
         self.name = name
         self.visitor: Visitor | None = None
         self.put: Callable[[bytes], object] = len

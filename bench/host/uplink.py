@@ -43,6 +43,8 @@ class Connection(Protocol):
 
     remote: Address
     """Whose it is."""
+    weight: int
+    """Shares of a line that it asks for: 1, 2, 4 or 8."""
     visitor: Visitor | None
 
     def send(self, data: bytes) -> bool:

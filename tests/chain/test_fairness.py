@@ -36,7 +36,7 @@ def _data(rig: Chain, direction: Direction) -> list[int]:
         if isinstance(each, Packet)
         and each.direction is direction
         and each.kind == "channel"
-        and each.data[0] & 0x1F == MessageType.DATA
+        and each.data[0] & 0x0F == MessageType.DATA
     ]
 
 

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.channels.channel import State
-from bench.channels.message import Cause, MessageType, Transport, decode_message, pack
+from bench.channels.channel import Channel, State
+from bench.channels.message import (
+    Address,
+    Cause,
+    Message,
+    MessageType,
+    Open,
+    Opened,
+    Transport,
+    decode_message,
+    pack,
+)
 from bench.channels.table import NoChannelError
 from tests.channels.wires import Line, Owner
 
@@ -274,7 +284,7 @@ def test_a_message_from_another_node_than_the_channels_is_not_its() -> None:
 @given(
     st.lists(
         st.builds(
-            lambda kind, channel, credit, body: bytes((0x20 | kind, 0, 1, channel, credit)) + body,
+            lambda kind, channel, credit, body: bytes((0x40 | kind, 0, 1, channel, credit)) + body,
             st.integers(0, 9),
             st.integers(0, 4),
             st.integers(0, 255),
@@ -294,3 +304,46 @@ def test_a_hostile_node_harms_nobody_elses_channel(packets: list[bytes]) -> None
         assert all(len(channel.inbox) <= line.window for channel in table.channels)
         for message in line.sent:
             assert decode_message(message.encode()) == message
+
+
+def test_weight_is_asked_for_granted_and_borne_by_every_message() -> None:
+    line = Line()
+    owner = Owner()
+    channel = line.tables[1].open(owner, 0, Transport.TCP_CLIENT_REMOTE, 80, Address.none(), 4, weight=4)
+    line.run()
+    assert channel.weight == line.accepted[0].weight == 4
+    channel.send(b"a")
+    line.accepted[0].send(b"b")
+    channel.close()
+    line.run()
+    assert {message.weight for message in line.sent} == {4}
+    assert [message.type for message in line.sent][:2] == [MessageType.OPEN, MessageType.OPENED]
+
+
+def test_less_weight_may_be_granted_and_more_than_granted_is_a_fault() -> None:
+    line = Line()
+    grant = line.tables[0].on_open
+
+    def less(channel: Channel, request: Open) -> None:
+        channel.weight = min(channel.weight, 2)
+        grant(channel, request)
+
+    line.tables[0].on_open = less
+    owner = Owner()
+    channel = line.tables[1].open(owner, 0, Transport.TCP_CLIENT_REMOTE, 80, Address.none(), 4, weight=8)
+    line.run()
+    assert channel.weight == 2
+    heavy = Message(MessageType.DATA, 0, 1, channel.peer_number, 0, b"x", 4)
+    line.tell(heavy.encode())
+    assert line.owners[0].events == ["closed SERVICE_ERROR"]
+    assert line.tables[0].violations == 1
+
+
+def test_an_answer_that_grants_more_than_was_asked_for_opens_nothing() -> None:
+    line = Line()
+    line.tables[0].on_open = lambda _channel, _request: None
+    channel, owner = line.open()
+    line.run()
+    line.tell(Message(MessageType.OPENED, 1, 0, channel.number, 4, Opened(9, 80, 64), 2).encode())
+    assert not owner.events
+    assert line.tables[1].violations == 1

@@ -83,7 +83,7 @@ def test_unreachable_itself_is_dropped_where_it_cannot_go_on() -> None:
 
 def test_what_has_no_destination_is_counted() -> None:
     middle = Middle()
-    assert middle.hears(b"\x24\x03\x00\x05", Port.INWARD) == []
+    assert middle.hears(b"\x44\x03\x00\x05", Port.INWARD) == []
     assert middle.node.reception.unknown == 1
 
 

@@ -29,7 +29,7 @@ class Carried:
     def _seen(self, observation: Observation) -> None:
         if isinstance(observation, Packet) and observation.hop == 1 and observation.node == 0:
             packet = observation.data
-            if observation.kind == "channel" and packet[0] & 0x1F == MessageType.DATA:
+            if observation.kind == "channel" and packet[0] & 0x0F == MessageType.DATA:
                 card = packet[1] if observation.direction is Direction.OUT else packet[2]
                 self.of[observation.direction].append(((card, packet[3]), len(packet)))
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.channels.message import (
+    WEIGHTS,
     Address,
     AddressKind,
     Body,
@@ -68,7 +69,8 @@ def messages(draw: st.DrawFn) -> Message:
         body = draw(st.binary(max_size=300))
     else:
         body = b""
-    return Message(kind, draw(BYTE), draw(BYTE), draw(BYTE), draw(BYTE), body)
+    weight = draw(st.sampled_from(WEIGHTS))
+    return Message(kind, draw(BYTE), draw(BYTE), draw(BYTE), draw(BYTE), body, weight)
 
 
 @given(SEGMENT)
@@ -107,7 +109,7 @@ def test_3_messages_round_trip(message: Message) -> None:
 
 @given(
     st.binary(max_size=40)
-    | st.builds(lambda kind, rest: bytes((0x20 | kind,)) + rest, st.integers(0, 9), st.binary(max_size=40))
+    | st.builds(lambda kind, rest: bytes((0x40 | kind,)) + rest, st.integers(0, 9), st.binary(max_size=40))
 )
 def test_3_any_bytes_are_a_message_or_a_message_error(data: bytes) -> None:
     try:

@@ -99,12 +99,12 @@ def test_equal_backlogged_flows_share_every_window_of_ten_messages_a_flow() -> N
 
 def test_a_weight_gives_its_flow_that_many_turns_of_bytes() -> None:
     queue = FairQueue(MTU)
-    queue.weights[b"heavy"] = 3
+    queue.weigh = lambda _kind, data: data[0]
     sent: Counter[Hashable] = Counter()
     for _ in range(400):
-        for flow in (b"heavy", b"light"):
+        for flow, weight in ((b"heavy", 3), (b"light", 1)):
             while queue.room(flow):
-                queue.push(packet(flow, bytes(MTU)))
+                queue.push(packet(flow, bytes([weight]) * MTU))
         got = queue.pop()
         assert got is not None
         sent[got.flow] += 1

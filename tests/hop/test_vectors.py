@@ -132,6 +132,7 @@ def test_3_channel_messages(vector: Vector) -> None:
         int(says["channel"]),
         int(says["credit"]),
         _body(kind, says),
+        int(says.get("weight", "1")),
     )
     assert decode_message(vector.data) == message
     assert message.encode() == vector.data

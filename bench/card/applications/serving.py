@@ -1,6 +1,7 @@
 """What every serving application does: offer the service, give each connection a thread, and offer it again after the link was lost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from bench.card.communication import Accept, ChannelError, Communication, Handle, Server, System
 from bench.card.tasks import Program
@@ -18,7 +19,7 @@ async def serve(io: Communication, system: System, server: Server, talk: Convers
             listener = await io.open(server)
         except ChannelError as error:
             if error.cause is Cause.PORT_NOT_AVAILABLE and server.port:
-                server = Server(0, server.name, server.udp)  # another card has it: let the host choose
+                server = replace(server, port=0)  # another card has it: let the host choose
                 continue
             await system.sleep(RETRY_MS)
             continue

@@ -221,5 +221,5 @@ def _is_data_from_card(seen: Observation) -> bool:
         and seen.hop == 1
         and seen.direction is Direction.IN
         and seen.kind == "channel"
-        and seen.data[0] & 0x1F == DATA
+        and seen.data[0] & 0x0F == DATA
     )

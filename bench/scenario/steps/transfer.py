@@ -365,7 +365,7 @@ def _of_interest(observation: Observation) -> bool:
 
 
 def _sample(packet: Packet) -> Sample | None:
-    if packet.kind != "channel" or packet.data[0] & 0x1F != DATA:
+    if packet.kind != "channel" or packet.data[0] & 0x0F != DATA:
         return None
     return Sample(packet.time_ticks, packet.direction, packet.data[1:4], packet.length_bytes)
 
