@@ -80,7 +80,7 @@ class Card:
         self.ip: CardIp | None = None
         self.ip_io: IpCommunication | None = None
         if profile.ip is not None:
-            stack = CardPpp if profile.ip.ppp is not None else CardIp
+            stack = CardPpp if profile.ip.ppp is not None else profile.ip.stack or CardIp
             self.ip = stack(engine, self.junction, profile.ip, lambda: self.contacts.etu)
             self.ip_io = IpCommunication(self.ip)
             self.ip_io.resolve = resolve

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bench.net.plug import IpSettings
 from bench.net.reassembly import ReassemblyBounds
 from bench.net.udp_ports import UdpBounds
+
+if TYPE_CHECKING:
+    from bench.card.ip_stack import CardIp
 
 
 class Addressing(Enum):
@@ -61,6 +64,8 @@ class IpProfile:
     """Its PPP link, where its addresses come that way."""
     far_routes: int = 64
     """Granted addresses beyond it that it remembers the way to."""
+    stack: "type[CardIp] | None" = None
+    """Another stack than the reference one: a card that is wrong on purpose (``bench.card.defects``)."""
 
     def with_memory(self, preset: str) -> "IpProfile":
         """The same with a preset's memory. Raises KeyError for an unknown one."""

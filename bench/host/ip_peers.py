@@ -105,6 +105,13 @@ class Outside:
             self.peers[each] = peer
         return peer
 
+    def reconnect(self, line: UplinkLine) -> None:
+        """The first router has another line now: it was started anew."""
+        line.on_delivered = self._came
+        self.line = line
+        for each in set(self.peers.values()):
+            each.interface.mtu = line.mtu
+
     def join(self, line: UplinkLine, *prefixes: Prefix) -> None:
         """Another router's line: these prefixes are behind it. What no such line has goes to the first one."""
         line.on_delivered = self._came

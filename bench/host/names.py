@@ -6,7 +6,7 @@ refused, whether the first one is there or not.
 Units: a TTL is in seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,17 @@ TTL_S: Final = 5
 """How long anyone may believe an answer: a card that has moved is found again after so long."""
 ORIGIN: Final = "cards.test."
 """RFC 6761: a name for tests, which no real server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameOwner:
+    """Whose a name is. What is remembered over a restart."""
+
+    identity: bytes
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.identity.hex().upper()} {self.label}"
 
 
 @dataclass(slots=True)
@@ -33,14 +44,18 @@ class Record:
 class NameZone:
     """The zone, shared by every host that serves it."""
 
-    def __init__(self, origin: str = ORIGIN, ttl: int = TTL_S) -> None:
+    def __init__(self, origin: str = ORIGIN, ttl: int = TTL_S, remembered: Iterable[NameOwner] = ()) -> None:
         if not 0 <= ttl <= TTL_S:
             raise ValueError(f"a TTL of {ttl} s: a card that moves must be found again within {TTL_S} s")
         self.origin = origin
         self.ttl = ttl
         self.serial = 1
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, Record] = {each.label: Record(each.identity) for each in remembered}
         """By label."""
+
+    def owners(self) -> tuple[NameOwner, ...]:
+        """Everything that is remembered."""
+        return tuple(NameOwner(record.identity, label) for label, record in self.records.items())
 
     def claim(self, label: str, identity: bytes, host: object, addresses: tuple[bytes, ...]) -> bool:
         """A card has arrived at a host. False where the name is another card's. The latest arrival holds."""

@@ -13,6 +13,7 @@ from bench.hop.junction import Junction, Port
 from bench.hop.queue import URGENT
 from bench.hop.segment import Kind
 from bench.host.ip_pool import AddressPool
+from bench.host.memory import HostMemory
 from bench.host.names import NameServer, NameZone
 from bench.host.packet_uplink import PacketUplink
 from bench.net.chain_control import (
@@ -154,6 +155,11 @@ class Router(IpPlug):
         """Every address of a card."""
         record = self.cards.get(node)
         return () if record is None else tuple(record.addresses)
+
+    def memory(self) -> HostMemory:
+        """What is to be kept over a restart: leases of the pools, and whose the names are."""
+        leases = tuple(lease for pool in self.router_settings.pools for lease in pool.leases())
+        return HostMemory(leases, self.zone.owners() if self.zone is not None else ())
 
     # -- a Stack -------------------------------------------------------------------------------------------------------
 

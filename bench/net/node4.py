@@ -9,7 +9,7 @@ from bench.net.fragments import fragment4
 from bench.net.icmp import Exceeded, Icmp, Icmp4, Unreachable4, parse_icmp4
 from bench.net.ipv4 import Ipv4
 from bench.net.layer3 import LOOPBACK, Arrived, Event
-from bench.net.protocols import Proto, is_link_local, is_loopback, is_multicast, is_one_host
+from bench.net.protocols import V4_BROADCAST, Proto, is_link_local, is_loopback, is_multicast, is_one_host
 
 if TYPE_CHECKING:
     from bench.net.node import Node
@@ -32,7 +32,7 @@ class Ip4:
             self._local(number, packet, data, now)
         elif (
             is_multicast(packet.destination)
-            or packet.destination == b"\xff" * 4
+            or packet.destination == V4_BROADCAST
             or not self.node.forwarding
             or is_loopback(packet.destination)
         ):
@@ -73,7 +73,9 @@ class Ip4:
         out = self.node.way(packet.destination)
         if out is None:
             self.node.events[Event.NO_ROUTE] += 1
-            self.error(data, Icmp(Icmp4.UNREACHABLE, Unreachable4.NET, 0, b""), now)
+            known = self.node.routes.lookup(packet.destination)  # one that leads to nobody is no lack of a route
+            code = Unreachable4.NET if known is None else Unreachable4.HOST
+            self.error(data, Icmp(Icmp4.UNREACHABLE, code, 0, b""), now)
             return
         if out.number == number:  # over a link between two it would only come back
             self.node.events[Event.BACK_WHENCE] += 1

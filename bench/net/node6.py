@@ -137,7 +137,9 @@ class Ip6:
         out = self.node.way(packet.destination)
         if out is None:
             self.node.events[Event.NO_ROUTE] += 1
-            self.error(data, Icmp(Icmp6.UNREACHABLE, Unreachable6.NO_ROUTE, 0, b""), now)
+            known = self.node.routes.lookup(packet.destination)
+            code = Unreachable6.NO_ROUTE if known is None else Unreachable6.ADDRESS
+            self.error(data, Icmp(Icmp6.UNREACHABLE, code, 0, b""), now)
             return
         if out.number == number:  # RFC 4443, 3.1: must not go back over a link between two
             self.node.events[Event.BACK_WHENCE] += 1

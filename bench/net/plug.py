@@ -8,7 +8,7 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from bench.engine import Engine, Timer
 from bench.hop.control import NodeFacts
@@ -52,6 +52,9 @@ class IpSettings:
 class IpPlug:
     """Node, TCP and UDP on the links of a junction. ``node``, ``tcp`` and ``udp`` are new after ``restart``."""
 
+    node_class: ClassVar[type[Node]] = Node
+    """What its layer 3 is made of: a card that is wrong on purpose has another one."""
+
     def __init__(self, engine: Engine, junction: Junction, settings: IpSettings, *, forces: bool) -> None:
         """``forces``: what is passed on is always queued (room was made when it was let in); else as many packets of a flow as of the node's own."""
         self.engine = engine
@@ -69,7 +72,7 @@ class IpPlug:
         """Begin afresh, as after power-up: nobody is told."""
         hz = self.engine.timebase.hz
         settings = self.settings
-        self.node = Node(hz, forwarding=True, bounds=settings.reassembly)
+        self.node = self.node_class(hz, forwarding=True, bounds=settings.reassembly)
         usual = TcpSettings.usual(hz, send_buffer=settings.send_buffer, receive_buffer=settings.receive_buffer)
         usual = replace(usual, msl=settings.msl_s * hz, initial_segments=settings.initial_segments)
         self.tcp = Tcp(self.node, usual, secret=settings.secret, limit=settings.connections)

@@ -11,6 +11,7 @@ from bench.engine import Engine
 from bench.hop.link import PollPlan
 from bench.host.ip_peers import IpPeer, Outside
 from bench.host.ip_pool import AddressPool
+from bench.host.memory import HostMemory
 from bench.host.names import NameZone
 from bench.host.platform import Host
 from bench.host.router import Router, RouterSettings
@@ -88,15 +89,18 @@ def uplink_round_trip(settings: LineSettings, mtu: int, hz: int) -> int:
     return 2 * (settings.latency + settings.jitter) + frames
 
 
+def router_settings(given: Given, memory: HostMemory | None = None) -> RouterSettings:
+    """What the host of a rig brings to the network, and what it remembers of an earlier life."""
+    size = given.pool or POOL_SIZE
+    leases = memory.leases if memory is not None else ()
+    pools = (AddressPool(POOL4, size, leases), AddressPool(POOL6, size, leases)) if given.addressing == "pool" else ()
+    return RouterSettings(static=(STATIC4, STATIC6), pools=pools)
+
+
 def ip_network(engine: Engine, host: Host, given: Given, sink: Sink, seed: int, poll: PollPlan) -> IpNetwork:
     """The router of ``host`` and a network with one peer."""
-    size = given.pool or POOL_SIZE
-    settings = RouterSettings(
-        static=(STATIC4, STATIC6),
-        pools=(AddressPool(POOL4, size), AddressPool(POOL6, size)) if given.addressing == "pool" else (),
-    )
     zone = NameZone()
-    router = host.route(settings, zone)
+    router = host.route(router_settings(given), zone)
     line = UplinkLine(engine, line_settings(given, engine), seed, sink)
     router.connect(line)
     hz = engine.timebase.hz

@@ -174,6 +174,16 @@ class SoftwareChain:
         """Take card ``number`` off its hop."""
         self.places[number - 1].reader.remove()
 
+    def close_up(self, number: int) -> None:
+        """Take card ``number`` out, and put the one behind it (there must be one) in its place: every card from there on has another number."""
+        gone, following = self.places[number - 1], self.places[number]
+        gone.reader.remove()
+        following.reader.remove()
+        gone.reader.insert(following.end)
+        self.places[number - 1 : number + 1] = [
+            Place(following.card, following.end, gone.reader, gone.cutter, gone.port)
+        ]
+
     def insert(self, number: int) -> None:
         """Put card ``number`` back."""
         place = self.places[number - 1]
