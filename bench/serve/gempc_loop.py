@@ -10,9 +10,8 @@ from typing import Final
 
 from bench.ccid.codes import MessageType
 from bench.serve.gempc import ServedGempc
+from bench.serve.loop import ServeLoop
 
-IDLE_S: Final = 0.5
-"""Longest sleep of a reader that has nothing to do."""
 AGAIN_S: Final = 0.002
 """How soon to try again where a driver does not read."""
 SLOT_AT: Final = 5
@@ -60,33 +59,21 @@ class Pty:
         self.near = self._far = -1
 
 
-class GempcLoop:
-    """Serves one reader at one port, in the caller's thread, with whatever else is to be watched meanwhile."""
+class GempcLoop(ServeLoop):
+    """Serves one reader at one port, which stays open when the loop is closed."""
 
     def __init__(self, port: Pty, served: ServedGempc) -> None:
+        super().__init__()
         self.port = port
         self.served = served
-        self.ended = False
-        """The port broke."""
-        self.on_asked: Callable[[], None] = _nothing
-        """Called whenever a driver has asked the reader something."""
+        self.address = port.address
         self._unsent = bytearray()
         self._known = False
         """A driver has been here."""
         self._then: Callable[[], None] | None = None
         """What to do when the driver has seen that no card is there."""
-        self._selector = selectors.DefaultSelector()
         self._selector.register(port.near, selectors.EVENT_READ, self._readable)
         served.on_asked = self._asked
-
-    @property
-    def address(self) -> str:
-        """Where a driver finds the port."""
-        return self.port.address
-
-    def watch(self, file: int, readable: Callable[[], None]) -> None:
-        """Call ``readable`` whenever there is something to read at this descriptor."""
-        self._selector.register(file, selectors.EVENT_READ, readable)
 
     def replace(self, served: ServedGempc, *, unseen: bool = False) -> None:
         """Put a reader of the same model with other cards in the place of this one. A driver sees the old card go before it sees the new one.
@@ -113,20 +100,14 @@ class GempcLoop:
         """Put it back."""
         self.served.insert()
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Serve until ``stop()`` holds (asked after everything that happens) or the port breaks. The port stays open."""
-        try:
-            while not self.ended and not stop():
-                self.turn()
-        finally:
-            self.served.off()
-            self._selector.close()
+    def close(self) -> None:
+        self.served.off()
+        super().close()
 
-    def turn(self) -> None:
-        """Sleep until something happens, then do it."""
-        sleep = self.served.sleep(IDLE_S)
-        for key, _ in self._selector.select(min(sleep, AGAIN_S) if self._unsent else sleep):
-            key.data()
+    def _sleep(self) -> float:
+        return self.served.sleep(min(self.idle_s, AGAIN_S) if self._unsent else self.idle_s)
+
+    def _follow(self) -> None:
         self.served.slaved.follow()
         self._send()
 
@@ -164,7 +145,3 @@ class GempcLoop:
             return
         del self._unsent[:sent]
         del self._unsent[UNREAD_MOST:]
-
-
-def _nothing() -> None:
-    pass

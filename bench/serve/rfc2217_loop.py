@@ -1,16 +1,13 @@
 """The served card as a serial port over TCP (RFC 2217): RTS is its reset, DTR its supply, CTS, DSR and CD tell whether it is there."""
 
-import contextlib
 import selectors
 import socket
 from dataclasses import replace
-from typing import Final
 
+from bench.serve.loop import acknowledge_at_once, received, sent
 from bench.serve.rfc2217 import PRESENT, Data, Event, Lines, ModemState, Purge, Rfc2217Server, Settings
 from bench.serve.uart import ServedUart
 from bench.serve.uart_loop import UNREAD_MOST, UartLoop
-
-_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Rfc2217Loop(UartLoop):
@@ -79,15 +76,10 @@ class Rfc2217Loop(UartLoop):
         connection = self._connection
         if connection is None:
             return
-        with contextlib.suppress(OSError):
-            if _QUICKACK is not None:
-                connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        try:
-            data = connection.recv(65_536)
-        except (BlockingIOError, InterruptedError):
+        acknowledge_at_once(connection)
+        data = received(connection)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._hang_up()
             return
@@ -149,13 +141,8 @@ class Rfc2217Loop(UartLoop):
                     self._unsent += server.data(data)
         if self._unsent:
             try:
-                sent = connection.send(self._unsent)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
+                del self._unsent[: sent(connection, self._unsent)]
             except OSError:
                 self._hang_up()
                 return
-            del self._unsent[:sent]
-            self._selector.modify(
-                connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0), self._readable
-            )
+            self._await_room(connection, self._readable, room=bool(self._unsent))

@@ -112,8 +112,7 @@ class PtyLoop(UartLoop):
                 del self._unsent[: os.write(self._master, self._unsent)]
         if bool(self._unsent) != self._writable:
             self._writable = bool(self._unsent)
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._writable else 0)
-            self._selector.modify(self._master, events, self._readable)
+            self._await_room(self._master, self._readable, room=self._writable)
 
 
 class TtyLoop(UartLoop):

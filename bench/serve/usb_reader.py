@@ -48,6 +48,10 @@ FORMS: Final = {
 """By the word that chooses it."""
 
 
+class CarrierError(Exception):
+    """The other side does not speak the carrier's protocol; the connection is of no use any more."""
+
+
 class ServedUsb:
     """A device whose engine is slaved to the wall. A carrier hands it the host's transfers and calls ``turn`` when ``sleep`` is over."""
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.ccid.usb_descriptors import IN
 from bench.ccid.usb_device import Completion, Outcome, Setup, Transfer
-from bench.serve.usb_reader import ServedUsb
+from bench.serve.usb_reader import CarrierError, ServedUsb
 
 MAX_TRANSFER: Final = 1 << 20
 _BASIC: Final = Struct(">IIIII")
@@ -25,8 +25,8 @@ _NO_PACKETS: Final = (0, 0xFFFFFFFF)
 """number_of_packets of a transfer that is not isochronous."""
 
 
-class UsbipError(Exception):
-    """The other side does not speak USB/IP; the connection is of no use any more."""
+class UsbipError(CarrierError):
+    """The other side does not speak USB/IP."""
 
 
 class Message(IntEnum):

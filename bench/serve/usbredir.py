@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.ccid.usb_descriptors import IN, TransferType
 from bench.ccid.usb_device import Completion, Outcome, Setup, Transfer
-from bench.serve.usb_reader import ServedUsb
+from bench.serve.usb_reader import CarrierError, ServedUsb
 
 VERSION: Final = b"cardbench"
 _VERSION_SIZE: Final = 64
@@ -22,8 +22,8 @@ SLOTS: Final = 32
 """Endpoints and interfaces that a description has room for."""
 
 
-class UsbredirError(Exception):
-    """The peer does not speak usbredir; the connection is of no use any more."""
+class UsbredirError(CarrierError):
+    """The peer does not speak usbredir."""
 
 
 class Cap(IntEnum):

@@ -5,7 +5,6 @@ vpcd listens; the card connects. Each message is a length of two bytes (big-endi
 TCP_QUICKACK set anew before every receive, Nagle's algorithm and the delayed acknowledgement make each APDU take 44 ms.
 """
 
-import contextlib
 import selectors
 import socket
 from collections.abc import Callable
@@ -14,17 +13,13 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from bench.engine import VirtualEngine
+from bench.serve.loop import ServeLoop, acknowledge_at_once, received, send_whole
 from bench.serve.pace import Pace
 from bench.serve.slaved import LEAP_MOST_NS, SlavedEngine
 
 DEFAULT_PORT: Final = 35_963
-IDLE_S: Final = 0.5
-"""Longest sleep of a card that has nothing to do."""
-SEND_S: Final = 5
-"""How long vpcd may take to read an answer before it is considered gone."""
 MAX_MESSAGE: Final = 0xFFFF
 NO_DIAGNOSIS: Final = b"\x6f\x00"
-_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Control(IntEnum):
@@ -143,28 +138,18 @@ class ServedCard:
         self.card.power(True)
 
 
-class VpcdLoop:
-    """Serves one card over one socket, in the caller's thread, with whatever else is to be watched meanwhile."""
+class VpcdLoop(ServeLoop):
+    """Serves one card over one connection, until vpcd closes that or it breaks."""
 
     def __init__(self, connect: Callable[[], socket.socket], served: ServedCard) -> None:
         """``connect`` gives a connection to vpcd, for the first time at once. Raises what it raises (OSError)."""
+        super().__init__()
         self.connect = connect
         self.connection: socket.socket | None = None
         self.served = served
-        self.address = ""
-        """Empty: it is the card that goes to vpcd."""
-        self.ended = False
-        """vpcd has closed the connection, or it broke."""
-        self.on_asked: Callable[[], None] = _nothing
-        """Called whenever vpcd has asked the card something."""
         self._messages = VpcdMessages()
         self._held: list[Due] = []
-        self._selector = selectors.DefaultSelector()
         self.insert()
-
-    def watch(self, file: int, readable: Callable[[], None]) -> None:
-        """Call ``readable`` whenever there is something to read at this descriptor."""
-        self._selector.register(file, selectors.EVENT_READ, readable)
 
     def replace(self, served: ServedCard) -> None:
         """Put another card in the place of this one; it is without power until vpcd gives it some. Raises OSError after ``pull``, as ``insert``."""
@@ -192,25 +177,18 @@ class VpcdLoop:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(connection, selectors.EVENT_READ, self._readable)
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Serve until ``stop()`` holds (asked after everything that happens) or vpcd is gone."""
-        try:
-            while not self.ended and not stop():
-                self.turn()
-        finally:
-            self.served.off()
-            self._selector.close()
+    def close(self) -> None:
+        """The connection stays: it is of whoever made it."""
+        self.served.off()
+        super().close()
 
-    def turn(self) -> None:
-        """Sleep until something happens, then do it."""
+    def _sleep(self) -> float:
         slaved = self.served.slaved
-        sleep = slaved.sleep(IDLE_S)
-        if self._held:
-            sleep = min(sleep, slaved.seconds_until(self._held[0].tick))
-        for key, _ in self._selector.select(sleep):
-            key.data()
-        slaved = self.served.slaved
-        slaved.follow()
+        sleep = slaved.sleep(self.idle_s)
+        return min(sleep, slaved.seconds_until(self._held[0].tick)) if self._held else sleep
+
+    def _follow(self) -> None:
+        self.served.slaved.follow()
         self._send_due()
 
     def _send_due(self) -> None:
@@ -222,15 +200,10 @@ class VpcdLoop:
         connection = self.connection
         if connection is None:
             return  # pulled by what else was to be read in the same turn
-        with contextlib.suppress(OSError):
-            if _QUICKACK is not None:
-                connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        try:
-            data = connection.recv(65_536)
-        except (BlockingIOError, InterruptedError):
+        acknowledge_at_once(connection)
+        data = received(connection)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self.ended = True
             return
@@ -246,13 +219,8 @@ class VpcdLoop:
         connection = self.connection
         if connection is None:
             return
-        data = encode(message)
         try:
-            sent = connection.send(data)
-            if sent < len(data):  # longer than the socket's buffer: vpcd is reading it, so wait for that
-                connection.settimeout(SEND_S)
-                connection.sendall(data[sent:])
-                connection.setblocking(False)
+            send_whole(connection, encode(message))
         except OSError:
             self.ended = True
 
@@ -260,7 +228,3 @@ class VpcdLoop:
 def connect(host: str, port: int, timeout_s: float = 5) -> socket.socket:
     """Connect to vpcd at ``host``:``port``. Raises OSError."""
     return socket.create_connection((host, port), timeout_s)
-
-
-def _nothing() -> None:
-    pass

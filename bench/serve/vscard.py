@@ -21,6 +21,7 @@ from bench.ccid.slot import SlotAnswer
 from bench.engine import VirtualEngine
 from bench.iso7816.line import CardEnd
 from bench.readers.tpdu import SlotTraits, TpduSlot
+from bench.serve.loop import ServeLoop, received, send_whole
 from bench.serve.slaved import LEAP_MOST_NS, SlavedEngine
 
 MAGIC: Final = b"VSCD"
@@ -31,10 +32,6 @@ READER: Final = 0
 LONGEST: Final = 65_536
 """No payload is longer: an APDU, or less."""
 NAME: Final = b"cardbench"
-IDLE_S: Final = 0.5
-"""Longest sleep of a card that has nothing to do."""
-SEND_S: Final = 5
-"""How long QEMU may take to read an answer before it is considered gone."""
 _HEADER: Final = Struct(">III")
 
 
@@ -187,37 +184,24 @@ def _error() -> Message:
     return Message(Kind.ERROR, READER, int(Code.GENERAL_ERROR).to_bytes(4, "big"))
 
 
-class VscardLoop:
-    """Serves one card to one QEMU, in the caller's thread, with whatever else is to be watched meanwhile."""
+class VscardLoop(ServeLoop):
+    """Serves one card to one QEMU, until that closes the connection or it breaks."""
 
     def __init__(self, connection: socket.socket, served: ServedContacts) -> None:
         """Introduces itself and puts the card in. ``connection`` is connected to QEMU's character device."""
+        super().__init__()
         self.connection = connection
         self.served = served
-        self.ended = False
-        """QEMU has closed the connection, or it broke."""
         self.trouble = ""
         """Empty, or what QEMU refused, or sent that is none of the protocol."""
-        self.on_asked: Callable[[], None] = _nothing
-        """Called whenever QEMU has asked the card something."""
         self._messages = Messages()
         self._in = False
-        self._selector = selectors.DefaultSelector()
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(connection, selectors.EVENT_READ, self._readable)
         self._send(init().encode() + Message(Kind.READER_ADD, NO_READER, NAME).encode())
         self.insert()
-
-    @property
-    def address(self) -> str:
-        """Empty: the loop was told where to go."""
-        return ""
-
-    def watch(self, file: int, readable: Callable[[], None]) -> None:
-        """Call ``readable`` whenever there is something to read at this descriptor."""
-        self._selector.register(file, selectors.EVENT_READ, readable)
 
     def replace(self, served: ServedContacts) -> None:
         """Put another card in the place of this one."""
@@ -243,29 +227,22 @@ class VscardLoop:
         self._in = True
         self._send(Message(Kind.ATR, READER, self.served.atr).encode())
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Serve until ``stop()`` holds (asked after everything that happens) or QEMU is gone."""
-        try:
-            while not self.ended and not stop():
-                self.turn()
-        finally:
-            self.served.off()
-            self._selector.close()
+    def close(self) -> None:
+        """The connection stays: it is of whoever made it."""
+        self.served.off()
+        super().close()
 
-    def turn(self) -> None:
-        """Sleep until something happens, then do it."""
-        for key, _ in self._selector.select(self.served.sleep(IDLE_S)):
-            key.data()
+    def _sleep(self) -> float:
+        return self.served.sleep(self.idle_s)
+
+    def _follow(self) -> None:
         self.served.slaved.follow()
         self._send(self.served.take_due())
 
     def _readable(self) -> None:
-        try:
-            data = self.connection.recv(65_536)
-        except (BlockingIOError, InterruptedError):
+        data = received(self.connection)
+        if data is None:
             return
-        except OSError:
-            data = b""
         try:
             messages = self._messages.feed(data)
         except VscardError as error:
@@ -303,11 +280,7 @@ class VscardLoop:
         if not data:
             return
         try:
-            sent = self.connection.send(data)
-            if sent < len(data):  # longer than the socket's buffer: QEMU is reading it, so wait for that
-                self.connection.settimeout(SEND_S)
-                self.connection.sendall(data[sent:])
-                self.connection.setblocking(False)
+            send_whole(self.connection, data)
         except OSError:
             self.ended = True
 
@@ -328,7 +301,3 @@ def connect(where: str, timeout_s: float = 5) -> socket.socket:
     if not port.isdecimal():
         raise ValueError(f"{where!r}: expected the path of a socket, or HOST:PORT")
     return socket.create_connection((host or "127.0.0.1", int(port)), timeout_s)
-
-
-def _nothing() -> None:
-    pass
