@@ -49,6 +49,8 @@ POWER_NS: Final = 15_000 * MS
 """A reader may try three classes, and wait for an answer to reset in each."""
 CLASS_PAUSE_NS: Final = 10 * MS
 """Between two classes the contacts are without power at least this long (ISO/IEC 7816-3, 6.2.4)."""
+SWITCH_NS: Final = 100 * MS
+"""How long a reader may take to be sure that a card has left: its switch bounces."""
 PPS_MIN: Final = 3
 
 
@@ -109,6 +111,8 @@ class CcidDriver:
         try:
             return (yield from self._power_up(self.asked))
         except CardError as error:
+            if error.trouble is not Trouble.ABSENT and (yield from self._left()):
+                raise CardError(Trouble.ABSENT) from None
             if not self.asked.fallback or error.trouble is not Trouble.PPS:
                 raise
             plain = Asked(classes=self.asked.classes, clock_khz=self.asked.clock_khz, ifsd=self.asked.ifsd)
@@ -317,10 +321,26 @@ class CcidDriver:
             exchanged = yield from self._exchanger.exchange(command, now_ns)
         except CardError as error:
             exchanged = Exchanged(b"", self.pipe.first_ns or now_ns, self.pipe.at_ns, error=str(error))
+        if exchanged.error and exchanged.error != Trouble.ABSENT and (yield from self._left()):
+            exchanged.error = str(Trouble.ABSENT)
         if self._unsure:
             self._unsure = False
             yield from self._look_again()
         return exchanged
+
+    def _left(self) -> Steps[bool]:
+        """Whether a card that went wrong has been pulled: contacts part before the switch tells. Looked at twice before the card is blamed."""
+        for pause in (0, SWITCH_NS):
+            if pause:
+                yield Pause(pause)
+            try:
+                if (yield from self.status()) is IccState.ABSENT:
+                    return True
+            except CardError as error:
+                return error.trouble is Trouble.ABSENT
+            except RefusedError:
+                return False
+        return False
 
     def _look_again(self) -> Steps[None]:
         """A reader that makes the PPS itself may make it with the first exchange: what came of it."""

@@ -6,7 +6,7 @@ import pytest
 
 from bench.card.pps_behaviour import PpsBehaviour
 from bench.card.profile import CardProfile
-from bench.ccid.codes import Chain, IccState, MessageType, PowerSelect
+from bench.ccid.codes import Chain, IccState, MessageType, PowerSelect, SlotError
 from bench.ccid.descriptor import Feature, Voltage
 from bench.ccid.driver import notified
 from bench.ccid.driver_errors import (
@@ -17,7 +17,7 @@ from bench.ccid.driver_errors import (
     Trouble,
     UnableError,
 )
-from bench.ccid.responses import HardwareError
+from bench.ccid.responses import DataBlock, HardwareError, Status
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.atr_values import Edc
 from bench.iso7816.rates import Rate
@@ -245,6 +245,49 @@ def test_a_card_pulled_in_the_middle() -> None:
     loop.power_up()
     loop.engine.after(loop.engine.timebase.nanoseconds(20 * 10**6), loop.slots[0].remove)
     assert loop.exchange(echo(bytes(1000), 65_536)).error == "absent"
+
+
+@pytest.mark.parametrize("error", [SlotError.ICC_MUTE, SlotError.XFR_PARITY_ERROR, SlotError.PROCEDURE_BYTE_CONFLICT])
+@pytest.mark.parametrize("switch_ms", [0, 50])
+def test_a_card_that_went_wrong_because_it_was_pulled_is_absent(switch_ms: int, error: SlotError) -> None:
+    """The contacts part first: the reader says so when its switch has opened, after its answer about the card."""
+    loop = Loop(descriptor(), [T0])
+    loop.power_up()
+    _goes_wrong(loop, error, switch_ms)
+    assert loop.exchange(ECHO + b"\x02hi").error == "absent"
+
+
+def test_a_mute_card_that_is_still_there_is_mute() -> None:
+    loop = Loop(descriptor(), [T0])
+    loop.power_up()
+    _goes_wrong(loop, SlotError.ICC_MUTE)
+    looks = len(loop.sent(MessageType.GET_SLOT_STATUS))
+    before = loop.ns
+    got = loop.exchange(ECHO + b"\x02hi")
+    assert got.error == "mute"
+    assert len(loop.sent(MessageType.GET_SLOT_STATUS)) == looks + 2
+    assert loop.ns - 100 * 10**6 >= got.end_ns > before, "the looks are not the exchange's time"
+
+
+def test_an_answer_to_reset_that_failed_because_the_card_was_pulled() -> None:
+    loop = Loop(descriptor(), [T0])
+    _goes_wrong(loop, SlotError.ICC_MUTE, 50)
+    with pytest.raises(CardError) as caught:
+        loop.power_up(classes="A")
+    assert caught.value.trouble is Trouble.ABSENT
+
+
+def _goes_wrong(loop: Loop, error: SlotError, switch_ms: int | None = None) -> None:
+    """The card's answers are said to have failed, on a card that is there; until so long afterwards."""
+
+    def mutated(message: bytes) -> bytes:
+        if message[0] != MessageType.DATA_BLOCK:
+            return message
+        if switch_ms is not None:
+            loop.engine.after(loop.engine.timebase.nanoseconds(switch_ms * 10**6), loop.slots[0].remove)
+        return DataBlock(message[5], message[6], Status.failed(IccState.ACTIVE, error)).encode()
+
+    loop.mutate = mutated
 
 
 def test_specific_mode_needs_no_pps() -> None:

@@ -338,6 +338,25 @@ def test_a_socket_nobody_listens_at_is(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_nothing_is_seen_there_before_somebody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the file finds somebody behind it."""
+    path = tmp_path / "reader"
+    listen = socket.socket.listen
+    seen: list[bool] = []
+
+    def listened(self: socket.socket, backlog: int) -> None:
+        seen.append(path.exists())
+        listen(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", listened)
+    loop = UsbredirLoop(path, served_reader())
+    assert seen == [False]
+    with connect(loop):
+        pass
+    loop.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a file"
     path.write_text("kept")

@@ -20,12 +20,15 @@ from tests.readers.contract.stations import PATHS
 pytestmark = [pytest.mark.witness, pytest.mark.real]
 
 RUN_S = 400
+BEGINS_S = 60
+ENDS_S = 30
 
 
 @contextmanager
 def serving(guest: Guest, way: ServeWay) -> Iterator[None]:
     """The card in a reader in the guest's port, served by a process on the host that takes its orders from the guest."""
     socket = guest.directory / f"{way}.sock"
+    socket.unlink(missing_ok=True)  # one left by a process that was ended is no sign of the next
     command = (sys.executable, "-m", "bench.rig.served", way, str(socket), "--orders", str(guest.orders))
     setpriv = shutil.which("setpriv")
     dies = (setpriv, "--pdeathsig", "KILL") if setpriv is not None else ()
@@ -35,19 +38,19 @@ def serving(guest: Guest, way: ServeWay) -> Iterator[None]:
     try:
         plugged = passed_through
         if plugged is None:
-            _wait_for(socket, process)
+            _wait_for(socket, process, Path(log.name))
             plugged = guest.plug(socket)
         with plugged:
             yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(ENDS_S)
 
 
-def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
-    limit = time.monotonic() + 20
+def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    limit = time.monotonic() + BEGINS_S
     while not socket.exists():
-        assert process.poll() is None, "the process that serves has ended"
+        assert process.poll() is None, f"the process that serves has ended: {log.read_text(errors='replace')}"
         assert time.monotonic() < limit, "nobody listens"
         time.sleep(0.02)
 
