@@ -87,7 +87,7 @@ def build_rig(model: RigModel, given: Given, sink: Sink, seed: int, real: bool) 
         return _software(model, given, sink, seed)
     from bench.rig.real import real_rig  # imports this module, and drivers only where one is used
 
-    return real_rig(model, given, sink)
+    return real_rig(model, given, sink, seed)
 
 
 def poll_plan(model: RigModel, given: Given, engine: Engine) -> PollPlan:
@@ -107,7 +107,7 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     poll = poll_plan(model, given, engine)
     tap = Tap(sink)
     chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", tap, seed)
-    if given.defect is None and not getattr(sink, "whole", False):  # a record in full shows every poll
+    if given.defect is None and not getattr(sink, "whole", False):  # who asks for all payloads sees every poll
         tap.settle = chain.park_idle_polls().settle
     uplink = InProcessUplink()
     hop = given.profile != PLAIN

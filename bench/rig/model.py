@@ -117,6 +117,10 @@ class CardModel(FileModel):
         "reference"
     )
     ram: Annotated[Line | None, Field(description="memory profile, for software cards")] = None
+    stack: Annotated[
+        Literal["channel", "ip", "both"],
+        Field(description="the stack that a card of the lab's own carries; a served one has that of the scenario"),
+    ] = "channel"
     declares: Annotated[Line | None, Field(description="the card's declaration, a file beside the rig file")] = None
     atr: Annotated[HexBytes | None, Field(description="the ATR by which the card is known")] = None
     identity: Annotated[
@@ -172,8 +176,6 @@ WAYS: Final[Mapping[ServeWay, tuple[ReaderKind, ...]]] = MappingProxyType(
     }
 )
 """The kinds of reader that each way reaches."""
-SERVED_ADDRESS: Final = "served"
-"""A reader's port where the bench makes it up: the served card's own."""
 
 
 class Serve(FileModel):

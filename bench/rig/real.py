@@ -19,6 +19,7 @@ from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard, Guarded
 from bench.rig.hands import Hands, Move, OrderedHands, hands_of
 from bench.rig.inventory_match import reader_key
+from bench.rig.ip_network import ip_network
 from bench.rig.locks import ReaderLock
 from bench.rig.model import ReaderKind, RigModel
 from bench.rig.opening import card_clock, declared, open_reader, refusal, wish
@@ -114,8 +115,8 @@ class _Making:
             self.lock.release()
 
 
-def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
-    """The rig for one point on a real reader. Raises RigNotAble and RigError."""
+def real_rig(model: RigModel, given: Given, sink: Sink, seed: int = 0) -> RealRig:
+    """The rig for one point on a real reader; ``seed`` is of its uplink's line. Raises RigNotAble and RigError."""
     quarantine.check(model.name)
     if reason := refusal(model, given):
         raise RigNotAble(reason)
@@ -132,7 +133,7 @@ def real_rig(model: RigModel, given: Given, sink: Sink) -> RealRig:
         making.reader = reader = open_reader(model, given, engine, making.served)
         reader.on_fault = making.fault
         wish(reader, given)
-        return _rig(making, engine, reader, given, sink)
+        return _rig(making, engine, reader, given, sink, seed)
     except BaseException as error:
         making.undo()
         if isinstance(error, RigError):
@@ -154,7 +155,7 @@ def _paced(given: Given) -> bool:
     return given.card_time.ns > 0
 
 
-def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given, sink: Sink) -> RealRig:
+def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given, sink: Sink, seed: int) -> RealRig:
     model = making.model
     tap, uplink = Tap(sink), InProcessUplink()
     settings = HostSettings(given.mtu, poll_plan(model, given, engine))
@@ -174,6 +175,8 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     rig.served, rig.hands, rig.guard = making.served, hands, guard
     if unpaced:
         rig.unpaced = UNPACED
+    if hop and given.stack != "channel":
+        rig.network = engine.call(lambda: ip_network(engine, host, given, tap, seed, settings.poll))
     making.rig = rig
     return rig
 
@@ -224,8 +227,15 @@ def _declares(abilities: Abilities, hands: Hands, model: RigModel, given: Given,
             "writes": UNLIMITED,
             "pin": True,
         }
-        if hop:
+        if hop and profile.channel_stack:
             declares["channels"] = profile.channels
     if hop:
-        declares["stack"] = ("channel",)
+        carried = given.stack if model.serve is not None else _carried(model)
+        declares["stack"] = tuple(each for each in ("channel", "ip") if carried in (each, "both"))
     return declares
+
+
+def _carried(model: RigModel) -> str:
+    """The stacks that all of a lab's own cards carry, as the rig file says; empty where they have none in common."""
+    stacks = {card.stack for card in model.cards} - {"both"}
+    return stacks.pop() if len(stacks) == 1 else "" if stacks else "both"

@@ -2,14 +2,20 @@
 
 import pytest
 
-from bench.hop.limit import T0Limit, T1Limit
-from bench.net.limit import Bulk, shortest
+from bench.hop.limit import LineLimit, T0Limit, T1Limit
+from bench.net.limit import Bulk
+from bench.net.limit import shortest as shortest_at
 from bench.net.path_time import delayed_ack, packet_ticks
 from bench.observe import Direction, Packet
 from bench.scenario.steps.ip_line import TCP, UDP, read
 
 ETU = 31
 T0 = T0Limit(ETU, 12 * ETU)
+HZ = 115_200 * ETU
+
+
+def shortest(limit: LineLimit, to_card: Bulk, from_card: Bulk, hz: int = HZ) -> int:
+    return shortest_at(limit, to_card, from_card, hz)
 
 
 def test_udp_down_is_so_many_envelopes_and_nothing_else() -> None:
@@ -30,6 +36,14 @@ def test_a_long_packet_is_carried_in_the_fewest_segments() -> None:
 def test_tcp_needs_an_acknowledgement_for_every_second_segment() -> None:
     bulk = Bulk(payload=7 * 88, longest=88, headers=40, acknowledged=100)
     assert shortest(T0, bulk, Bulk()) == 7 * T0.envelope(129) + 3 * T0.fetch(41)
+
+
+@pytest.mark.parametrize(("baud", "needed"), [(9600, 7), (13_441, 7), (19_200, 3)])
+def test_segments_half_a_second_apart_are_acknowledged_one_by_one(baud: int, needed: int) -> None:
+    """RFC 9293, MUST-40: 576 bytes take 0.76 s at 9600 baud, 0.55 s at 13 441, 0.38 s at 19 200."""
+    bulk = Bulk(payload=7 * 536, longest=536, headers=40, acknowledged=100)
+    packet = 2 * T0.envelope(255) + T0.envelope(1 + 576 - 2 * 254)
+    assert shortest(T0, bulk, Bulk(), baud * ETU) == 7 * packet + needed * T0.fetch(41)
 
 
 def test_no_more_acknowledgements_are_asked_than_crossed() -> None:

@@ -1,19 +1,27 @@
 """The addresses of the cards: given, taken away, changed; and the routes to them."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count as count_from
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
+from bench.net.chain_control import AddressPacket
 from bench.net.chain_control import address_of as numbered
 from bench.net.protocols import text
 from bench.rig.hands import Move
-from bench.rig.ip_network import static_address
+from bench.rig.ip_network import IpNetwork, static_address
+from bench.rig.software import SoftwareChain
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.hands import able_hands
-from bench.scenario.steps.ip_support import VERSIONS, Version, address_of, network
+from bench.scenario.steps.ip_support import HOST, VERSIONS, Pinger, Version, address_of, network, station
 from bench.scenario.steps.support import milliseconds, wait
 from bench.scenario.units import Count, Duration, Span, Truth, Whole
+
+AGAIN: Final = Span(2 * 10**9)
+"""After so long a card that does not answer is asked again."""
 
 
 class ExpectAddresses(Step):
@@ -37,46 +45,39 @@ class ExpectAddresses(Step):
 
     def run(self, context: StepContext) -> None:
         net, chain = network(context), context.rig.chain
-        assert chain is not None
         count = self.cards if self.cards is not None else context.point.given.cards
-        cards = chain.cards[:count]
-        how = context.point.given.addressing or "numbered"
+        seen = _of_software(net, chain, count) if chain is not None else _of_host(net, count)
         begun = context.engine.now
 
-        def without() -> list[int]:
-            return [
-                number
-                for number, card in enumerate(cards, 1)
-                if card.ip is not None and len(card.ip.refusals) >= 2 and not card.ip.addresses
-            ]
-
         def done() -> bool:
-            served = sum(
-                card.ip is not None
-                and len(card.ip.addresses) == 2
-                and set(card.ip.addresses) <= set(net.router.addresses(number))
-                for number, card in enumerate(cards, 1)
-            )
-            named = not self.names or all(card.ip is not None and card.ip.name for card in cards)
-            return served + len(without()) == count and named
+            cards = seen()
+            told = sum(card.told and not card.addresses for card in cards)
+            served = sum(len(card.addresses) == 2 and card.agreed for card in cards)
+            named = not self.names or all(card.name for card in cards)
+            return served + told == count and named
 
         wait(context, done, self.within)
-        told = without()
+        cards = seen()
         if not done():
-            have = [[text(each) for each in card.ip.addresses] if card.ip is not None else [] for card in cards]
+            have = [[text(each) for each in card.addresses] for card in cards]
             context.fail(f"not every card has its addresses within {self.within}: {have}")
-        if len(told) != self.without:
-            context.fail(f"{len(told)} cards were told that there is no address, expected {self.without}")
+        told = sum(card.told and not card.addresses for card in cards)
+        if told != self.without:
+            context.fail(f"{told} cards were told that there is no address, expected {self.without}")
+        if chain is None:
+            self._answered(context, cards)
         context.measured("addressing_time", milliseconds(context, context.engine.now - begun))
-        seen: set[bytes] = set(net.router.node.own)
+        self._check(context, cards)
+
+    def _check(self, context: StepContext, cards: "list[Addressed]") -> None:
+        """The right addresses, and no two the same."""
+        net, how = network(context), context.point.given.addressing or "numbered"
+        taken: set[bytes] = set(net.router.node.own)
         for number, card in enumerate(cards, 1):
-            assert card.ip is not None
-            for each in card.ip.addresses:
-                if each in seen:
+            for each in card.addresses:
+                if each in taken:
                     context.fail(f"card {number} has {text(each)}, which is somebody's already")
-                seen.add(each)
-                if each not in net.router.addresses(number):
-                    context.fail(f"card {number} has {text(each)}, of which the host knows nothing")
+                taken.add(each)
                 wanted = self._wanted(context, how, number, len(each))
                 if wanted is not None and each != wanted:
                     context.fail(f"card {number} has {text(each)}, expected {text(wanted)}")
@@ -84,10 +85,60 @@ class ExpectAddresses(Step):
                 if how == "pool" and not any(pool.holds(each) for pool in pools):
                     context.fail(f"card {number} has {text(each)}, which is not the pool's")
 
+    def _answered(self, context: StepContext, cards: "list[Addressed]") -> None:
+        """A card that shows nothing of itself has an address where it answers a ping there: it may still be on its way to the card."""
+        end = context.engine.now + self.within.ticks(context.engine.timebase)
+        for number, card in enumerate(cards, 1):
+            for each in card.addresses:
+                with Pinger(context, station(context, HOST), each) as pinger:
+                    for sequence in count_from(1):
+                        if pinger.ping(sequence, b"", AGAIN).back is not None:
+                            break
+                        if context.engine.now >= end:
+                            context.fail(f"card {number} does not answer at {text(each)} within {self.within}")
+
     def _wanted(self, context: StepContext, how: str, number: int, size: int) -> bytes | None:
         if how == "static":
             return static_address(number, size)
         return numbered(network(context).router.prefixes[size], number) if how == "numbered" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """What is known of one card."""
+
+    addresses: tuple[bytes, ...] = ()
+    agreed: bool = True
+    """The host knows each of them as this card's."""
+    told: bool = False
+    """It was refused an address of each version."""
+    name: str = ""
+
+
+def _of_software(net: IpNetwork, chain: SoftwareChain, count: int) -> Callable[[], list[Addressed]]:
+    """By the cards themselves."""
+
+    def card(number: int) -> Addressed:
+        ip = chain.cards[number - 1].ip
+        if ip is None:
+            return Addressed()
+        agreed = set(ip.addresses) <= set(net.router.addresses(number))
+        return Addressed(ip.addresses, agreed, len(ip.refusals) >= 2, ip.name)
+
+    return lambda: [card(number) for number in range(1, count + 1)]
+
+
+def _of_host(net: IpNetwork, count: int) -> Callable[[], list[Addressed]]:
+    """By the host, of cards that show nothing of themselves."""
+
+    def card(number: int) -> Addressed:
+        router = net.router
+        record = router.cards.get(number)
+        refused = [each for each in router.refused if isinstance(each, AddressPacket) and each.node == number]
+        name = record.name if record is not None else ""
+        return Addressed(router.addresses(number), told=len(refused) >= 2, name=name)
+
+    return lambda: [card(number) for number in range(1, count + 1)]
 
 
 class ExpectIpRoute(Step):
@@ -136,24 +187,25 @@ class IpRemoveCard(Step):
 
     def run(self, context: StepContext) -> None:
         hands = able_hands(context, Move.PULL, self.card)
-        net, chain = network(context), context.rig.chain
-        assert chain is not None
+        net, rig = network(context), context.rig
         router = net.router
         where = [each for number in router.cards if number >= self.card for each in router.addresses(number)]
         begun = context.engine.now
         known: dict[str, int] = {}
+        sides = ("host", "cards") if rig.chain is not None else ("host",)  # no other card tells when it knew
 
         def both() -> bool:
             if "host" not in known and all(router.route_to(each) is None for each in where):
                 known["host"] = context.engine.now
-            lost = all(card.ip is None or not card.ip.addresses for card in chain.cards[self.card - 1 :])
-            if "cards" not in known and lost:
+            cards = rig.chain.cards[self.card - 1 :] if rig.chain is not None else ()
+            if cards and "cards" not in known and all(card.ip is None or not card.ip.addresses for card in cards):
                 known["cards"] = context.engine.now
-            return len(known) == 2
+            return len(known) == len(sides)
 
+        rig.away = True
         hands.pull(self.card)
         wait(context, both, self.within)
-        for side in ("host", "cards"):
+        for side in sides:
             if side not in known:
                 context.fail(f"the {side} did not know within {self.within} that card {self.card} was gone")
             context.measured("known", milliseconds(context, known[side] - begun), detail=side)
@@ -177,20 +229,19 @@ class IpInsertCard(Step):
     def run(self, context: StepContext) -> None:
         hands = able_hands(context, Move.INSERT, self.card)
         net, chain = network(context), context.rig.chain
-        assert chain is not None
         count = context.point.given.cards
+        seen = _of_software(net, chain, count) if chain is not None else _of_host(net, count)
         begun = context.engine.now
         hands.insert(self.card)
 
         def back() -> bool:
             return all(
-                card.ip is not None
-                and len(card.ip.addresses) == 2
-                and all(net.router.route_to(each) is not None for each in card.ip.addresses)
-                for card in chain.cards[self.card - 1 : count]
+                len(card.addresses) == 2 and all(net.router.route_to(each) is not None for each in card.addresses)
+                for card in seen()[self.card - 1 :]
             )
 
         wait(context, back, self.within)
+        context.rig.away = False
         if not back():
             context.fail(f"not every card from {self.card} on has its addresses again within {self.within}")
         context.measured("back", milliseconds(context, context.engine.now - begun))
@@ -212,19 +263,23 @@ class ReassignAddress(Step):
 
     def run(self, context: StepContext) -> None:
         net, chain = network(context), context.rig.chain
-        assert chain is not None
         size = VERSIONS[int(self.version)]
         address_of(context, str(self.card), int(self.version))
         new = static_address(100 + self.card, size)
         begun = context.engine.now
         context.engine.call(lambda: net.router.reassign(self.card, new))
-        ip = chain.cards[self.card - 1].ip
-        assert ip is not None
+        if chain is None:
+            with Pinger(context, station(context, HOST), new) as pinger:
+                if pinger.ping(1, b"", self.within).back is None:
+                    context.fail(f"card {self.card} does not answer at {text(new)}, which it was granted")
+        else:
+            ip = chain.cards[self.card - 1].ip
+            assert ip is not None
 
-        def done() -> bool:
-            return [each for each in ip.addresses if len(each) == size] == [new]
+            def done() -> bool:
+                return [each for each in ip.addresses if len(each) == size] == [new]
 
-        wait(context, done, self.within)
-        if not done():
-            context.fail(f"card {self.card} has {[text(each) for each in ip.addresses]}, granted was {text(new)}")
+            wait(context, done, self.within)
+            if not done():
+                context.fail(f"card {self.card} has {[text(each) for each in ip.addresses]}, granted was {text(new)}")
         context.measured("reassigned", milliseconds(context, context.engine.now - begun))

@@ -69,7 +69,8 @@ def share_of_limit(
         direction: _bulk(crossings, [each for each in data if each.direction is direction], ended, mtu, longest)
         for direction in (Direction.OUT, Direction.IN)
     }
-    return 100.0 * shortest(limit, bulks[Direction.OUT], bulks[Direction.IN]) / (ended - begun)
+    best = shortest(limit, bulks[Direction.OUT], bulks[Direction.IN], context.engine.timebase.hz)
+    return 100.0 * best / (ended - begun)
 
 
 def _new(crossings: Sequence[Crossing], directions: frozenset[Direction]) -> list[Crossing]:
@@ -99,6 +100,20 @@ def _bulk(crossings: Sequence[Crossing], data: Sequence[Crossing], ended: int, m
     )
     headers = data[0].headers
     return Bulk(sum(each.payload for each in data[1:]), longest or mtu - headers, headers, acknowledged)
+
+
+def sent_again(seen: Sequence[Observation], direction: Direction) -> int:
+    """TCP segments with data that crossed the first hop once more in this direction, by what they say they are."""
+    known: set[bytes] = set()
+    again = 0
+    for each in seen:
+        if not isinstance(each, Packet) or each.direction is not direction:
+            continue
+        crossing = read(each, TCP)
+        if crossing is not None and crossing.payload:
+            again += crossing.start in known
+            known.add(crossing.start)
+    return again
 
 
 def read(packet: Packet, wanted: int) -> Crossing | None:

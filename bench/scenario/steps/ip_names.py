@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from bench.net.chain_control import NamePacket
 from bench.net.dns import PORT, DnsError, query, read_answer, ttl_of
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault
@@ -93,19 +94,29 @@ class ExpectName(Step):
     within: Annotated[Duration, Field(description="how long it may take")] = Span(30 * 10**9)
 
     def run(self, context: StepContext) -> None:
-        chain = context.rig.chain
+        told = self._by_card if context.rig.chain is not None else self._by_host
+        wait(context, lambda: self._as_expected(*told(context)), self.within)
+        name, refused = told(context)
+        if not self._as_expected(name, refused):
+            context.fail(f"card {self.card} has the name {name!r}, expected {self.granted or 'a refusal'!r}")
+
+    def _as_expected(self, name: str, refused: bool) -> bool:
+        return name == self.granted and (refused or bool(self.granted))
+
+    def _by_card(self, context: StepContext) -> tuple[str, bool]:
+        """The card's name, and whether it was refused one."""
         station(context, str(self.card))
-        assert chain is not None
-        ip = chain.cards[self.card - 1].ip
+        chain = context.rig.chain
+        ip = None if chain is None else chain.cards[self.card - 1].ip
         assert ip is not None
+        return ip.name, any(isinstance(each, NamePacket) for each in ip.refusals)
 
-        def told() -> bool:
-            refused = any(hasattr(each, "name") for each in ip.refusals)
-            return ip.name == self.granted and (refused or bool(self.granted))
-
-        wait(context, told, self.within)
-        if not told():
-            context.fail(f"card {self.card} has the name {ip.name!r}, expected {self.granted or 'a refusal'!r}")
+    def _by_host(self, context: StepContext) -> tuple[str, bool]:
+        """The same, of a card that shows nothing of itself."""
+        router = network(context).router
+        record = router.cards.get(self.card)
+        refused = any(isinstance(each, NamePacket) and each.node == self.card for each in router.refused)
+        return record.name if record is not None else "", refused
 
 
 class SetUplink(Step):

@@ -56,22 +56,48 @@ class Station:
     """One of those who speak IP."""
 
     name: str
-    node: Node
-    tcp: Tcp
-    udp: UdpPorts
     known: tuple[bytes, ...]
     """Its addresses as the others know them."""
+    layers: "Layers | None"
+    """What it is made of; None for a card that is not software of this process."""
+
+    @property
+    def node(self) -> Node:
+        """Its layer 3. This and the others raise NotApplicable where the bench has only the card's own answers to go by."""
+        return self._inside().node
+
+    @property
+    def tcp(self) -> Tcp:
+        return self._inside().tcp
+
+    @property
+    def udp(self) -> UdpPorts:
+        return self._inside().udp
+
+    def _inside(self) -> "Layers":
+        if self.layers is None:
+            raise NotApplicable(f"{self.name} is not of this process: nothing is sent in its name, nothing seen in it")
+        return self.layers
 
     def address(self, version: int) -> bytes | None:
         """Its address in a version of IP."""
         return next((each for each in self.known if len(each) == VERSIONS[version]), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Layers 3 and 4 of a station of this process."""
+
+    node: Node
+    tcp: Tcp
+    udp: UdpPorts
+
+
 def network(context: StepContext) -> IpNetwork:
     """The rig's IP network. Raises NotApplicable where it has none."""
     found = context.rig.network
     if found is None:
-        raise NotApplicable("this rig has no IP network of its own: `given` must say `stack: ip`, on a software rig")
+        raise NotApplicable("this point has no IP network: `given` must say `stack: ip` or `stack: both`")
     return found
 
 
@@ -80,17 +106,19 @@ def station(context: StepContext, who: str) -> Station:
     net = network(context)
     if who == OUTSIDE:
         peer = net.peer
-        return Station(who, peer.node, peer.tcp, peer.udp, peer.addresses)
+        return Station(who, peer.addresses, Layers(peer.node, peer.tcp, peer.udp))
     if who == HOST:
         router = net.router
-        return Station(who, router.node, router.tcp, router.udp, tuple(router.node.own))
-    chain = context.rig.chain
-    if chain is None or not who.isdigit() or not 1 <= int(who) <= len(chain.cards):
+        return Station(who, tuple(router.node.own), Layers(router.node, router.tcp, router.udp))
+    chain, cards = context.rig.chain, context.point.given.cards
+    if not who.isdigit() or not 1 <= int(who) <= cards:
         raise BenchFault(f"{who!r} is neither `host` nor `outside` nor the number of a card of this chain")
+    if chain is None:
+        return Station(f"card {who}", net.router.addresses(int(who)), None)
     ip = chain.cards[int(who) - 1].ip
     if ip is None:
         raise NotApplicable(f"card {who} carries no IP stack")
-    return Station(f"card {who}", ip.node, ip.tcp, ip.udp, ip.addresses)
+    return Station(f"card {who}", ip.addresses, Layers(ip.node, ip.tcp, ip.udp))
 
 
 def address_of(context: StepContext, who: str, version: int) -> bytes:

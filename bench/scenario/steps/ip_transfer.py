@@ -14,10 +14,10 @@ from bench.net.udp_ports import UdpPort
 from bench.observe import Direction, Observation
 from bench.pattern import pattern
 from bench.scenario.context import StepContext
-from bench.scenario.errors import BenchFault
+from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.judge import PERCENT_OF_LIMIT
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.ip_line import TCP, UDP, of_interest, share_of_limit
+from bench.scenario.steps.ip_line import TCP, UDP, of_interest, sent_again, share_of_limit
 from bench.scenario.steps.ip_support import HOST, OUTSIDE, Program, Station, Version, Who, address_of, connect, station
 from bench.scenario.steps.support import Watch, wait
 from bench.scenario.units import Count, Duration, Size, Span, Truth
@@ -80,7 +80,7 @@ class IpTransfer(Step):
         origin = station(context, self.origin)
         with Watch(context, of_interest) as watch:
             if self.protocol == "tcp":
-                self._tcp(context, origin)
+                self._tcp(context, origin, watch)
             else:
                 self._udp(context, origin)
         if "goodput" in self.measure:
@@ -97,7 +97,7 @@ class IpTransfer(Step):
 
     # -- TCP -----------------------------------------------------------------------------------------------------------
 
-    def _tcp(self, context: StepContext, origin: Station) -> None:
+    def _tcp(self, context: StepContext, origin: Station, watch: Watch) -> None:
         destination = address_of(context, self.to, int(self.version))
         flows: list[_Stream] = []
         for number in range(1, self.connections + 1):
@@ -106,8 +106,8 @@ class IpTransfer(Step):
                 why = program.reason.value if program.reason is not None else "no answer"
                 context.fail(f"connection {number} of {self.connections} could not be opened: {why}")
             flows.append(_Stream(program, self.direction, self.size, self.verify, lambda: context.engine.now))
-        far = station(context, self.to).tcp
-        before = _sent_again(origin) + sum(each.counts.retransmissions for each in far.connections.values())
+        far = station(context, self.to)
+        before = context.engine.call(lambda: _sent_again(origin) + _sent_again(far))
         begun = context.engine.now
         context.engine.call(lambda: _each(flow.start for flow in flows))
         first: list[list[int]] = []
@@ -123,7 +123,9 @@ class IpTransfer(Step):
                 context.fail(f"connection {number}: {flow.broken}")
             if not flow.done:
                 context.fail(f"connection {number} moved {flow.moved} of {self.size} bytes within {self.within}")
-        again = _sent_again(origin) + sum(each.counts.retransmissions for each in far.connections.values())
+        again = context.engine.call(lambda: _sent_again(origin) + _sent_again(far))
+        if far.layers is None:  # what such a card sends again is seen on its line
+            again += sent_again(watch.seen, Direction.IN)
         ended = max(flow.last for flow in flows)
         context.measured("goodput_rate", self.size * len(flows) * context.engine.timebase.hz / max(1, ended - begun))
         context.measured("retransmissions", again - before)
@@ -135,14 +137,16 @@ class IpTransfer(Step):
 
     def _udp(self, context: StepContext, origin: Station) -> None:
         destination = address_of(context, self.to, int(self.version))
+        if self.direction == "down" and station(context, self.to).layers is None:
+            raise NotApplicable("whether a datagram arrived is seen inside a card alone: use up, or echo")
         flows = context.engine.call(lambda: [self._flow(context, origin, destination) for _ in range(self.connections)])
         begun = context.engine.now
         context.engine.call(lambda: _each(flow.start for flow in flows))
-        far = station(context, self.to).node
         quiet = Span(30 * 10**9)
 
         def progress() -> int:
-            return sum(flow.arrived for flow in flows) + (sum(far.events.values()) if self.direction == "down" else 0)
+            far = sum(station(context, self.to).node.events.values()) if self.direction == "down" else 0
+            return sum(flow.arrived for flow in flows) + far
 
         last = -1
         while not all(flow.done for flow in flows) and progress() != last:
@@ -172,8 +176,11 @@ class IpTransfer(Step):
         return _Datagrams(context, origin, port, self.direction, max(size, NUMBER), count, station(context, self.to))
 
 
-def _sent_again(origin: Station) -> int:
-    return sum(each.counts.retransmissions for each in origin.tcp.connections.values())
+def _sent_again(end: Station) -> int:
+    """Segments sent again so far, as far as this end tells of them."""
+    if end.layers is None:
+        return 0
+    return sum(each.counts.retransmissions for each in end.tcp.connections.values())
 
 
 class _Stream:
