@@ -17,6 +17,7 @@ from bench.card.profile import Application
 from bench.card.tasks import Program
 from bench.channels.message import Address, AddressKind
 from bench.commands.gateway import RunningGateway, serve_rig
+from bench.host.drive import SlavedDrive
 from bench.host.gateway import Service
 from bench.host.log import Log
 from bench.host.policy import Policy
@@ -25,6 +26,9 @@ from bench.rig.given import Given
 from bench.rig.model import RigModel
 
 T = TypeVar("T")
+
+PATIENCE_S = 60.0
+"""How long a loaded machine may take for what a quiet one does at once: nothing waits that long where all is well."""
 
 _numbers = itertools.count(1)
 RESET = struct.pack("ii", 1, 0)
@@ -63,7 +67,7 @@ class Gate:
         wait(look)
         return found[0]
 
-    def dial(self, name: str, card: int = 1, timeout: float = 10) -> socket.socket:
+    def dial(self, name: str, card: int = 1, timeout: float = PATIENCE_S) -> socket.socket:
         """A TCP connection to a card's service."""
         return socket.create_connection((self.address, self.port(name, card)), timeout)
 
@@ -95,9 +99,23 @@ class Gate:
         service = self.running.service
         return self.call(lambda: service.uplink.connections + service.host.gateway.connections)
 
-    def idle(self, seconds: float = 10) -> None:
-        """Wait until no connection is left."""
-        wait(lambda: self.connections == 0, seconds)
+    def idle(self) -> None:
+        """Wait until no connection is left. A peer of a UDP service counts for ``udp_idle`` after its last datagram: UDP has no end."""
+        wait(lambda: self.connections == 0, why=self._left)
+
+    def _left(self) -> str:
+        uplink = self.running.service.uplink
+        named = self.call(
+            lambda: [("tcp", each.name) for each in uplink._tcp] + [("udp", each.name) for each in uplink._udp]
+        )
+        return f"left are {named}"
+
+    def processor_s(self) -> float:
+        """Seconds of processor time that the gateway's thread has used: what others do on the machine does not count."""
+        drive = self.running.drive
+        assert isinstance(drive, SlavedDrive)
+        assert drive._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(drive._thread.ident))
 
     def metric(self, line: str) -> float:
         """A sample of the metrics text, by its name and labels; 0 where there is none."""
@@ -145,11 +163,11 @@ def gateway(
         running.stop(drain=False)
 
 
-def wait(done: Callable[[], bool], seconds: float = 10) -> float:
-    """Wait until ``done``; gives how long that took. Fails where it does not come to pass."""
+def wait(done: Callable[[], bool], seconds: float = PATIENCE_S, why: Callable[[], str] = str) -> float:
+    """Wait until ``done``; gives how long that took. Fails where it does not come to pass, with what ``why`` says then."""
     began = time.monotonic()
     while not done():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        assert time.monotonic() - began < seconds, f"not within {seconds} s {why()}"
         time.sleep(0.01)
     return time.monotonic() - began
 

@@ -14,12 +14,12 @@ import pytest
 from bench.card.communication import ChannelError, Client, Communication, Server, System
 from bench.channels.message import Address, AddressKind, Cause, MessageType, Open, Transport, pack
 from bench.hop.segment import Kind
-from tests.gateway.support import Gate, deaf, gateway, read_all, read_exactly, reset, wait
+from tests.gateway.support import PATIENCE_S, Gate, deaf, gateway, read_all, read_exactly, reset, wait
 
 ROUNDS = 4
 """Round trips of a bystander, at least."""
-UNDISTURBED_S = 1.0
-"""What a conversation with an echo may take meanwhile, on a loaded machine; undisturbed it takes some milliseconds."""
+UNDISTURBED_S = 0.5
+"""Processor time of the gateway, at most, between a bystander's word and its echo; undisturbed it is some milliseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,13 @@ def files() -> int:
 
 
 class Bystander:
-    """A conversation that goes on all the while, with a card's echo; ``worst`` is its longest round trip in seconds."""
+    """A conversation that goes on all the while, with a card's echo; ``worst`` is the most processor time the gateway spent on all others
+    during one round trip, in seconds: what matters, and what no other load of the machine changes."""
 
     def __init__(self, gate: Gate, card: int) -> None:
         self.worst = 0.0
         self.rounds = 0
+        self._gate = gate
         self._made = gate.dial("echo", card)
         self._stop = threading.Event()
         self._error: Exception | None = None
@@ -48,11 +50,11 @@ class Bystander:
     def _talk(self) -> None:
         try:
             while self.rounds < ROUNDS or not self._stop.is_set():
-                began = time.monotonic()
+                began = self._gate.processor_s()
                 data = os.urandom(100)
                 self._made.sendall(data)
                 assert read_exactly(self._made, 100) == data
-                self.worst = max(self.worst, time.monotonic() - began)
+                self.worst = max(self.worst, self._gate.processor_s() - began)
                 self.rounds += 1
         except (OSError, AssertionError) as error:
             self._error = error
@@ -63,16 +65,21 @@ class Bystander:
 
     def __exit__(self, *_error: object) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
+        alive = self._thread.is_alive()
         self._made.close()
+        assert not alive, f"{self.rounds} round trips, then nothing more"
         assert self._error is None, self._error
+        print(
+            f"bystander: {self.rounds} round trips, at most {1e3 * self.worst:.0f} ms of the gateway's processor time"
+        )
         assert self.worst < UNDISTURBED_S
 
 
 def served(address: str, port: int, stack: contextlib.ExitStack) -> bool:
     """Whether one more connection to an echo is served; it stays until the stack is left."""
     try:
-        made = stack.enter_context(socket.create_connection((address, port), 5))
+        made = stack.enter_context(socket.create_connection((address, port), PATIENCE_S))
         made.sendall(b"x")
         return made.recv(1) == b"x"
     except ConnectionError:
@@ -93,7 +100,7 @@ def test_a_reset_at_every_byte(gate: Gate) -> None:
                 reset(made)
         with contextlib.suppress(OSError):
             for cut in range(8):
-                made = socket.create_connection((gate.address, 7816), 5)
+                made = socket.create_connection((gate.address, 7816), PATIENCE_S)
                 made.sendall(b"json\r\n"[:cut])
                 reset(made)
     gate.idle()
@@ -125,7 +132,7 @@ def test_a_flood_of_connections_that_say_nothing(gate: Gate) -> None:
         idle, dropped = [], 0
         for _ in range(100):
             try:
-                idle.append(stack.enter_context(socket.create_connection((gate.address, port), 5)))
+                idle.append(stack.enter_context(socket.create_connection((gate.address, port), PATIENCE_S)))
             except ConnectionResetError:
                 dropped += 1
         arrived = 'connections_total{card="2",protocol="tcp",direction="from_outside"}'
@@ -159,22 +166,30 @@ def test_a_flood_of_connections_given_up_at_once(gate: Gate) -> None:
     assert files() <= before + 2
 
 
+@pytest.fixture
+def nobody_yields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the test takes, none of its connections has been silent for long."""
+    monkeypatch.setattr("bench.host.sockets.YIELD_NS", 10**12)
+
+
+@pytest.mark.usefixtures("nobody_yields")
 def test_one_address_takes_no_more_than_its_share() -> None:
     with gateway(policy={"limits": {"per_peer": "5"}}) as gate, contextlib.ExitStack() as stack:
         port = gate.port("echo")
         assert [served(gate.address, port, stack) for _ in range(8)] == [True] * 5 + [False] * 3
-        other = stack.enter_context(socket.create_connection((gate.address, port), 5, ("127.0.0.2", 0)))
+        other = stack.enter_context(socket.create_connection((gate.address, port), PATIENCE_S, ("127.0.0.2", 0)))
         other.sendall(b"y")
         assert other.recv(1) == b"y"
         assert gate.metric('refused_total{card="1",cause="no_channel"}') == 3
 
 
+@pytest.mark.usefixtures("nobody_yields")
 def test_connections_are_refused_where_memory_would_not_hold_them() -> None:
     with gateway(policy={"limits": {"memory": "500 KiB"}}) as gate, contextlib.ExitStack() as stack:
         most = (500 << 10) // gate.call(lambda: gate.running.service.ground.cost)
         assert most == 3
         port = gate.port("echo")
-        kept = [stack.enter_context(socket.create_connection((gate.address, port), 5)) for _ in range(most)]
+        kept = [stack.enter_context(socket.create_connection((gate.address, port), PATIENCE_S)) for _ in range(most)]
         for made in kept:
             made.sendall(b"x")
             assert made.recv(1) == b"x"
@@ -186,7 +201,7 @@ def test_connections_are_refused_where_memory_would_not_hold_them() -> None:
 def test_a_line_of_a_mebibyte(gate: Gate, name: str) -> None:
     port = 7816 if name == "directory" else gate.port(name)
     line = b"x" * (1 << 20)
-    with Bystander(gate, 2), socket.create_connection((gate.address, port), 30) as made:
+    with Bystander(gate, 2), socket.create_connection((gate.address, port), PATIENCE_S) as made:
 
         def pour() -> None:
             with contextlib.suppress(OSError):
@@ -198,7 +213,7 @@ def test_a_line_of_a_mebibyte(gate: Gate, name: str) -> None:
         with contextlib.suppress(ConnectionResetError):
             answer = read_all(made)
             assert len(answer) == len(line) if name == "echo" else len(answer) < len(line)
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
     gate.idle()
 
@@ -212,7 +227,7 @@ def test_bytes_of_a_card_are_held_to_the_rate_of_its_policy() -> None:
             assert read_all(made) == data
         took = time.monotonic() - began
         assert took >= 0.9, "20 000 bytes at once and 20 000 a second: 40 000 take a second"
-        assert took < 4
+        assert took < PATIENCE_S / 2
 
 
 # -- cards ---------------------------------------------------------------------------------------------------------------------
@@ -230,7 +245,7 @@ def inject(gate: Gate, packets: list[bytes]) -> None:
     for packet in packets:
         while not gate.call(lambda packet=packet: one(packet)):  # type: ignore[misc]
             time.sleep(0.001)
-    wait(lambda: gate.call(lambda: len(io1.queue)) == 0, 20)
+    wait(lambda: gate.call(lambda: len(io1.queue)) == 0)
 
 
 def test_a_card_that_lies_about_lengths_and_sends_rubbish() -> None:
@@ -287,7 +302,7 @@ def test_a_card_that_opens_and_closes_ten_thousand_channels() -> None:
     with gateway(("restless", restless), cards=2, policy={"limits": {"opens_per_second": "0"}}) as gate:
         before = files()
         with Bystander(gate, 2):
-            wait(lambda: bool(done), 60)
+            wait(lambda: bool(done), 4 * PATIENCE_S)
         assert worst == []
         wait(lambda: files() <= before + 2)
         assert "restless" not in {each.name for each in gate.services}
@@ -310,9 +325,9 @@ def test_a_card_that_opens_too_often_is_refused_and_the_others_are_not() -> None
 
     limits = {"opens_per_second": "10", "opens_burst": "50"}
     with gateway(("restless", restless), cards=2, policy={"limits": limits}) as gate:
-        wait(lambda: len(causes) == 500, 30)
+        wait(lambda: len(causes) == 500)
         assert set(causes) == {None, Cause.NO_CHANNEL}
-        assert causes.count(None) <= 50 + 10 * 30
+        assert causes.count(None) <= 50 + 10 * PATIENCE_S
         gate.echo(card=2)
 
 
@@ -338,7 +353,7 @@ def test_a_card_that_names_forbidden_hosts_over_and_over() -> None:
     with gateway(("curious", curious), cards=2, policy={"limits": {"opens_per_second": "0"}}) as gate:
         before = files()
         with Bystander(gate, 2):
-            wait(lambda: len(causes) == 1000, 30)
+            wait(lambda: len(causes) == 1000)
         assert causes.count(Cause.SECURITY) == 750
         assert causes.count(Cause.NOT_REACHABLE) == 250
         assert files() <= before + 2
@@ -378,7 +393,7 @@ def silent(gate: Gate, port: int, count: int, stack: contextlib.ExitStack) -> li
     made = []
     for _ in range(count):
         with contextlib.suppress(ConnectionError):
-            each = stack.enter_context(socket.create_connection((gate.address, port), 5))
+            each = stack.enter_context(socket.create_connection((gate.address, port), PATIENCE_S))
             each.sendall(b"G")
             made.append(each)
     return made
@@ -397,7 +412,7 @@ def test_silent_visitors_do_not_shut_a_card() -> None:
             except ConnectionError:
                 return False
 
-        wait(page, 10)
+        wait(page)
         print(f"served {time.monotonic() - began:.2f} s after 40 silent visitors had come")
         for _ in range(5):
             assert page(), "one after the other, each finds room"
@@ -412,13 +427,16 @@ def test_memory_held_by_silent_visitors_is_given_to_the_next() -> None:
 
 
 def test_a_connection_without_a_byte_is_reset_in_time_and_one_that_talks_is_not() -> None:
-    with gateway(policy={"times": {"idle": "1 s"}}) as gate, gate.dial("echo") as busy, gate.dial("echo") as idle:
-        began = time.monotonic()
-        while time.monotonic() - began < 3.5:
+    with gateway(policy={"times": {"idle": "300 s"}}) as gate, gate.dial("echo") as busy, gate.dial("echo") as idle:
+        for made in (busy, idle):
+            made.sendall(b"w")
+            assert made.recv(1) == b"w"
+        ahead = [0]
+        gate.running.service.ground.clock = lambda: time.monotonic_ns() + ahead[0] * 10**9
+        for _ in range(4):
+            ahead[0] += 100
             busy.sendall(b"x")
             assert busy.recv(1) == b"x"
-            time.sleep(0.3)
-        idle.settimeout(1)
         with pytest.raises(ConnectionResetError):
             idle.recv(1)
         busy.sendall(b"y")
@@ -463,7 +481,7 @@ def test_a_chain_has_255_channels_and_the_256th_is_refused_with_01() -> None:
         await system.sleep(3_600_000)
 
     with gateway(("greedy", greedy), cards=4, policy={"limits": {"opens_burst": "500"}}, profile="large") as gate:
-        wait(lambda: len(causes) == 4, 30)
+        wait(lambda: len(causes) == 4)
         table = gate.running.service.host.node.table
         assert gate.call(lambda: len(table)) == 255
         assert set(causes) == {Cause.NO_CHANNEL}

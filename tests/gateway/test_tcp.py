@@ -11,13 +11,13 @@ import pytest
 
 from bench.card.communication import ChannelError, Communication, Server, System
 from bench.channels.message import Cause
-from tests.gateway.support import Gate, call, caller, deaf, gateway, read_all, read_exactly, reset, wait
+from tests.gateway.support import PATIENCE_S, Gate, call, caller, deaf, gateway, read_all, read_exactly, reset, wait
 
 
 @pytest.fixture
 def listener() -> socket.socket:  # type: ignore[misc]
     with socket.create_server(("127.0.0.1", 0)) as made:
-        made.settimeout(10)
+        made.settimeout(PATIENCE_S)
         yield made
 
 
@@ -54,7 +54,7 @@ def test_a_client_of_the_card_reaches_a_server_outside_and_both_half_closes_pass
     assert answer == b"connected"
     outer, _ = listener.accept()
     with inner, outer:
-        outer.settimeout(10)
+        outer.settimeout(PATIENCE_S)
         inner.sendall(b"to the server")
         assert read_exactly(outer, 13) == b"to the server"
         outer.sendall(b"and back")
@@ -73,7 +73,7 @@ def test_a_client_of_the_card_reaches_ipv6_and_names(gate: Gate, where: str) -> 
         assert answer == b"connected"
         outer, _ = server.accept()
         with inner, outer:
-            outer.settimeout(10)
+            outer.settimeout(PATIENCE_S)
             inner.sendall(b"hello")
             assert read_exactly(outer, 5) == b"hello"
 
@@ -112,7 +112,7 @@ def test_a_connection_that_is_not_answered_is_given_up_in_time() -> None:
         inner, answer = call(gate, f"tcp 127.0.0.1 {port_of(full)}")
         inner.close()
         assert answer == b"refused %02x" % Cause.NOT_REACHABLE
-        assert 0.3 <= time.monotonic() - began < 2
+        assert 0.3 <= time.monotonic() - began < PATIENCE_S / 2, "the system itself would go on for two minutes"
         assert gate.metric('refused_total{card="1",cause="not_reachable"}') == 1
 
 
@@ -134,7 +134,7 @@ def test_a_reset_of_a_connection_nobody_reads_is_noticed(gate: Gate) -> None:
     wait(lambda: gate.connections == 2)  # the socket, and what joins it to the card
     time.sleep(0.2)
     reset(made)
-    gate.idle(3)
+    gate.idle()
 
 
 def test_what_a_card_does_not_take_stays_with_the_peer_and_holds_up_nobody(gate: Gate) -> None:
@@ -149,7 +149,7 @@ def test_what_a_card_does_not_take_stays_with_the_peer_and_holds_up_nobody(gate:
     assert sent <= service.ground.buffers + kernel, "more was taken than the buffers hold"
     gateway_holds = gate.call(lambda: sum(len(pipe._held) for pipe in service.host.gateway._pipes))
     assert gateway_holds <= 2 * service.settings.mtu
-    assert gate.echo() < 1
+    gate.echo()
     reset(made)
     gate.idle()
 
@@ -158,7 +158,8 @@ def test_a_peer_that_does_not_read_holds_its_own_connection_only(gate: Gate) -> 
     made = gate.dial("chargen")
     time.sleep(0.3)
     with made:
-        assert max(gate.echo() for _ in range(5)) < 1
+        for _ in range(5):
+            gate.echo()
         service = gate.running.service
         held = gate.call(lambda: sum(len(channel.inbox) for channel in service.host.node.table.channels))
         assert held <= service.settings.window
@@ -207,7 +208,7 @@ def test_a_port_that_is_taken_is_refused_with_its_cause_and_another_is_negotiate
             assert causes == [Cause.PORT_NOT_AVAILABLE]
             assert len(set(ports)) == 2
             for port in ports:
-                socket.create_connection(("127.0.0.1", port), 5).close()
+                socket.create_connection(("127.0.0.1", port), PATIENCE_S).close()
             gate.idle()
 
 
@@ -224,7 +225,7 @@ def test_a_peer_that_vanishes_is_noticed_by_its_silence() -> None:
             pytest.skip("only root can make a socket vanish without a word (TCP_REPAIR)")
         made.close()
         assert gate.connections == 2
-        gate.idle(4)
+        gate.idle()
 
 
 def test_a_card_that_never_answers_open_or_close_holds_no_channel_for_ever() -> None:

@@ -53,7 +53,8 @@ IPERF_PORT = free_port()
 
 @pytest.fixture(scope="module")
 def gate() -> Iterator[Gate]:
-    with gateway(("forwarder", forwarder(IPERF_PORT)), ("udp-echo", udp_echo), mtu="1280") as made:
+    policy: dict[str, object] = {"times": {"udp_idle": "2 s"}}  # a peer of a UDP service counts until then
+    with gateway(("forwarder", forwarder(IPERF_PORT)), ("udp-echo", udp_echo), mtu="1270", policy=policy) as made:
         yield made
         made.idle()
 
