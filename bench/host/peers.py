@@ -20,6 +20,8 @@ class PeerSocket:
         self.udp = udp
         self.weight = weight
         """Shares of a line that a connection of its to a card asks for."""
+        self.port = 0
+        """The port of the host it was connected to."""
         self.received = bytearray()
         self.ended = False
         """The other side will send no more."""
@@ -193,6 +195,7 @@ class InProcessUplink:
     def dial(self, port: int, *, udp: bool = False, weight: int = 1) -> PeerSocket:
         """Connect to a port of the host. A port nobody listens on gives a socket that is closed at once."""
         socket = PeerSocket(udp, weight)
+        socket.port = port
         listener = self.listeners.get((udp, port))
         if listener is None:
             socket.cause = Cause.NOT_REACHABLE

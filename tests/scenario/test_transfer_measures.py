@@ -11,7 +11,7 @@ from bench.scenario.loader import parse_scenario
 from bench.scenario.points import Selection
 from bench.scenario.runner import Outcome, run_point
 from bench.scenario.steps import transfer
-from bench.scenario.steps.transfer import Sample, longest_gap, worst_jain
+from bench.scenario.steps.fairness import Sample, longest_gap, worst_jain
 
 from .fakes import SOFTWARE, Kept
 
@@ -56,7 +56,7 @@ def test_equal_channels_pass(direction: str) -> None:
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_a_channel_that_is_never_served_fails(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the watch would see, had one of four channels carried nothing."""
-    honest = transfer._sample
+    honest = transfer.sample_of
     starved: set[bytes] = set()
 
     def seen(packet: Packet) -> Sample | None:
@@ -67,7 +67,7 @@ def test_a_channel_that_is_never_served_fails(direction: str, monkeypatch: pytes
             starved.add(sample.channel)
         return None if sample.channel in starved else sample
 
-    monkeypatch.setattr(transfer, "_sample", seen)
+    monkeypatch.setattr(transfer, "sample_of", seen)
     outcome = run(direction, 20)
     assert outcome.verdict.verdict is Verdict.FAIL
     (fairness,) = measured(outcome, "fairness")

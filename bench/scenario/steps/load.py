@@ -29,12 +29,22 @@ class OpenByDirection(Step):
         Literal["down", "up", "echo"], Field(description="to the card, from the card, or there and back")
     ] = "down"
     card: Annotated[Count, Field(description="the card that serves")] = 1
+    to: Annotated[
+        Literal["card", "all", "outer", "last"],
+        Field(description="which cards serve, each so many: the one named, all of the chain, its outer half, the last"),
+    ] = "card"
+    weight: Annotated[Literal["1", "2", "4", "8"], Field(description="shares of each line that a channel asks for")] = (
+        "1"
+    )
 
     def run(self, context: StepContext) -> None:
         known = context.notes.setdefault(CHANNELS, [])
         assert isinstance(known, list)
-        for _ in range(self.count):
-            known.append(dial_service(context, SERVICES[self.direction], self.card))
+        last = context.point.given.cards
+        first = {"card": self.card, "all": 1, "outer": last // 2 + 1, "last": last}[self.to]
+        for card in range(first, last + 1) if self.to != "card" else [self.card]:
+            for _ in range(self.count):
+                known.append(dial_service(context, SERVICES[self.direction], card, weight=int(self.weight)))
 
 
 class Load(Step):

@@ -46,23 +46,26 @@ def service(context: StepContext, name: str, card: int, span: Span = ANSWER_WITH
     return found
 
 
-def dial(context: StepContext, port: int, *, udp: bool = False) -> PeerSocket:
+def dial(context: StepContext, port: int, *, udp: bool = False, weight: int = 1) -> PeerSocket:
     """A program outside connects to a port of the host, and waits until it is connected."""
-    socket = context.engine.call(lambda: context.rig.uplink.dial(port, udp=udp))
+    socket = context.engine.call(lambda: context.rig.uplink.dial(port, udp=udp, weight=weight))
     wait(context, lambda: socket.open or socket.cause is not None)
     if not socket.open:
         context.fail(f"a connection to port {port} was refused: {_cause(socket)}")
     return socket
 
 
-def dial_service(context: StepContext, name: str, card: int, via: int = 0) -> PeerSocket:
-    """Connect to a service of ``card``; with ``via``, as an application of card ``via`` does it (through that card's relay)."""
+def dial_service(context: StepContext, name: str, card: int, via: int = 0, weight: int = 1) -> PeerSocket:
+    """Connect to a service of ``card``; with ``via``, as an application of card ``via`` does it (through that card's relay).
+
+    ``weight`` is what the host asks for on the channel.
+    """
     if not via:
         listed = service(context, name, card)
-        return dial(context, listed.port, udp=listed.udp)
+        return dial(context, listed.port, udp=listed.udp, weight=weight)
     service(context, name, card)  # it must be offered before another card asks for it
     relay = service(context, "relay", via)
-    socket = dial(context, relay.port)
+    socket = dial(context, relay.port, weight=weight)
     context.engine.call(lambda: socket.write(f"{card} {name}\n".encode()))
     expected = b"connected\r\n"
     wait(context, lambda: len(socket.received) >= len(expected) or socket.ended)

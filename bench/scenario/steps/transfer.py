@@ -1,8 +1,7 @@
 """Bulk transfer over the open channels: how fast, how fair, how intact."""
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -22,34 +21,21 @@ from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.judge import PERCENT_OF_LIMIT
 from bench.scenario.step import Measure, Step
+from bench.scenario.steps.fairness import HEADER_LENGTH, Sample, Shares, sample_of, shares
 from bench.scenario.steps.support import Watch, milliseconds, opened_channels, wait
 from bench.scenario.units import Count, Duration, Size, Span, Truth, Whole
 
 if TYPE_CHECKING:
     from bench.rig.build import Rig
 
-WINDOW_MESSAGES = 10
-"""Messages a channel has, on average, in the window over which fairness is taken."""
 OF_THE_LINE = frozenset({"goodput", "raw_share", "exchange_error"})
 """What is measured against the time that characters take on the line."""
-HEADER_LENGTH = 5
-DATA = 4
 NO_MEMORY = 0x6A84
+"""docs/protocol.md, 1.3."""
+FULL = 0.95
+"""A hop that carries this part of what the busiest one does has no time to spare either."""
 LONGEST = Span(3600 * 10**9)
 """How long a transfer up to a size or a number of messages may take, in the point's own time."""
-"""What docs/protocol.md, 1.3 and 3, say: a judge does not ask the code it judges."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One DATA message crossing the first hop."""
-
-    time: int
-    direction: Direction
-    channel: bytes
-    """What tells channels apart: destination, source and number."""
-    length: int
-    """Bytes of the packet."""
 
 
 class Transfer(Step):
@@ -78,7 +64,8 @@ class Transfer(Step):
         ),
         "fairness": Measure(
             "jain",
-            "worst Jain index over sliding windows of 10 messages a channel, each direction by itself; a channel that is never served counts as 0",
+            "worst Jain index over sliding windows of 10 messages a channel, each direction by itself, on the first hop; "
+            "a channel that is never served counts as 0, one of weight w has w shares",
         ),
         "longest_gap": Measure(
             "ms", "longest time between two messages of one channel; all the time, for one that is never served"
@@ -87,6 +74,14 @@ class Transfer(Step):
             "etu",
             "average distance of leading edges within an exchange, turn-arounds included and card time not",
         ),
+        "hop_fairness": Measure(
+            "jain", "the same on each hop that carries as much as the busiest one, each direction by itself"
+        ),
+        "spare_fairness": Measure(
+            "jain",
+            "the same on each hop that carries less: there nobody waits for a turn but for credit, which comes in halves of a window",
+        ),
+        "hop_gap": Measure("ms", "the longest gap on each hop, each direction by itself"),
         "refusals": Measure(
             "exchanges", "segments the first card had no memory for (6A84) and was asked to take again"
         ),
@@ -134,9 +129,11 @@ class Transfer(Step):
                 context.fail(f"channel {index}: {flow.broken}")
             if self.size is not None and not flow.done:
                 context.fail(f"channel {index} moved {flow.moved} of {self.size} bytes")
-        samples = [sample for seen in watch.seen if isinstance(seen, Packet) and (sample := _sample(seen)) is not None]
+        samples = [
+            sample for seen in watch.seen if isinstance(seen, Packet) and (sample := sample_of(seen)) is not None
+        ]
         exchanges = [seen for seen in watch.seen if isinstance(seen, Exchange)]
-        self._measure(context, samples, exchanges, len(flows))
+        self._measure(context, samples, exchanges, sockets)
 
     def _let_flow(self, context: StepContext, flows: "list[_Flow]", watch: Watch) -> None:
         if self.duration is not None:
@@ -158,8 +155,10 @@ class Transfer(Step):
         """Which ways DATA is counted."""
         return {"down": [Direction.OUT], "up": [Direction.IN]}.get(self.direction, [Direction.OUT, Direction.IN])
 
-    def _measure(self, context: StepContext, samples: list[Sample], exchanges: list[Exchange], channels: int) -> None:
-        counted = [sample for sample in samples if sample.direction in self._directions]
+    def _measure(
+        self, context: StepContext, samples: list[Sample], exchanges: list[Exchange], sockets: list[PeerSocket]
+    ) -> None:
+        counted = [sample for sample in samples if sample.hop == 1 and sample.direction in self._directions]
         if len(counted) < 3:
             context.fail(f"only {len(counted)} messages crossed the first hop")
         first, last = counted[0].time, counted[-1].time
@@ -167,7 +166,7 @@ class Transfer(Step):
         payload = sum(sample.length - HEADER_LENGTH for sample in counted[1:])
         rate = payload * context.engine.timebase.hz / span
         context.measured("goodput_rate", rate)
-        self._shares(context, counted, channels)
+        self._shares(context, samples, sockets, range(first, last))
         context.measured("refusals", sum(exchange.sw == NO_MEMORY for exchange in exchanges))
         average = _character_time(exchanges, context.engine.timebase)
         if average is not None:
@@ -212,31 +211,33 @@ class Transfer(Step):
         short = limits is not None and limits.lower is not None and goodput < limits.lower
         return 100.0 - goodput if short and rig.stamped is not StampedAt.LINE else 0.0
 
-    def _shares(self, context: StepContext, counted: list[Sample], flows: int) -> None:
-        worst = 1.0
-        longest = 0
-        short = ""
-        for direction in self._directions:
-            mine = [sample for sample in counted if sample.direction is direction]
-            totals = Counter[bytes]()
-            for sample in mine:
-                totals[sample.channel] += sample.length - HEADER_LENGTH
-            channels = max(flows, len(totals))
-            everything = sum(totals.values()) or 1
-            parts = [totals[channel] for channel in sorted(totals)] + [0] * (channels - len(totals))
-            for number, part in enumerate(parts, 1):
-                context.measured("share", 100.0 * part / everything, detail=f"{direction} {number}")
-            if len(mine) < WINDOW_MESSAGES * channels:
-                short = f"{len(mine)} messages crossed ({direction}), a window of {channels} channels takes {WINDOW_MESSAGES * channels}"
-            else:
-                worst = min(worst, worst_jain(mine, channels))
-            longest = max(longest, longest_gap(mine, channels, counted[0].time, counted[-1].time))
-        limits = self.measure.get("fairness")
+    def _shares(
+        self, context: StepContext, samples: Sequence[Sample], sockets: Sequence[PeerSocket], span: range
+    ) -> None:
+        cards = {service.port: service.card for service in context.rig.host.gateway.services()}
+        found: list[Shares] = []
+        for hop in sorted({sample.hop for sample in samples} | {1}):
+            weights = [socket.weight for socket in sockets if cards.get(socket.port, 1) >= hop]
+            found.extend(shares(samples, hop, direction, weights, span) for direction in self._directions)
+        for each in found:
+            if each.hop == 1:
+                for number, part in enumerate(each.parts, 1):
+                    context.measured("share", part, detail=f"{each.direction} {number}")
+            full = each.messages >= FULL * max(other.messages for other in found if other.direction is each.direction)
+            name = "hop_fairness" if full else "spare_fairness"
+            self._fair(context, name, each.fairness, each.short, f"hop {each.hop} {each.direction}")
+            context.measured("hop_gap", milliseconds(context, each.gap), detail=f"hop {each.hop} {each.direction}")
+        first = [each for each in found if each.hop == 1]
+        short = next((each.short for each in reversed(first) if each.short), "")
+        self._fair(context, "fairness", min(each.fairness for each in first), short)
+        context.measured("longest_gap", milliseconds(context, max(each.gap for each in first)))
+
+    def _fair(self, context: StepContext, name: str, value: float, short: str, detail: str = "") -> None:
+        limits = self.measure.get(name)
         if not short:
-            context.measured("fairness", worst)
+            context.measured(name, value, detail=detail)
         elif limits is not None and limits.judged:
-            context.measured("fairness", worst, undecided=short)
-        context.measured("longest_gap", milliseconds(context, longest))
+            context.measured(name, value, detail=detail, undecided=short)
 
 
 class _Crossed:
@@ -256,8 +257,8 @@ class _Crossed:
         seen = self.watch.seen
         while self._at < len(seen):
             observation = seen[self._at]
-            sample = _sample(observation) if isinstance(observation, Packet) else None
-            if sample is not None and sample.direction in self.counts:
+            sample = sample_of(observation) if isinstance(observation, Packet) else None
+            if sample is not None and sample.hop == 1 and sample.direction in self.counts:
                 self.counts[sample.direction] += 1
             self._at += 1
         return min(self.counts.values()) >= self.wanted
@@ -319,55 +320,8 @@ class _Flow:
             self.broken = f"ended after {self.moved} bytes: {self.socket.cause.text if self.socket.cause is not None else 'the other side shut'}"
 
 
-def worst_jain(samples: Sequence[Sample], channels: int) -> float:
-    """The worst Jain index of payload over sliding windows of 10 messages a channel, for so many channels that should be served.
-
-    One that is never seen counts as 0. Raises BenchFault where not even one window is full.
-    """
-    size = WINDOW_MESSAGES * channels
-    if len(samples) < size:
-        raise BenchFault(f"{len(samples)} messages make no window of {size}")
-    inside: deque[Sample] = deque()
-    share: dict[bytes, int] = defaultdict(int)
-    total = squares = 0
-    worst = 1.0
-    for sample in samples:
-        inside.append(sample)
-        for change, each in (
-            ((sample.length, sample), (-inside[0].length, inside[0]))
-            if len(inside) > size
-            else ((sample.length, sample),)
-        ):
-            squares += (share[each.channel] + change) ** 2 - share[each.channel] ** 2
-            share[each.channel] += change
-            total += change
-        if len(inside) > size:
-            inside.popleft()
-        if len(inside) == size:
-            worst = min(worst, total * total / (channels * squares))
-    return worst
-
-
-def longest_gap(samples: Sequence[Sample], channels: int, begin: int, end: int) -> int:
-    """The longest time between ``begin`` and ``end`` in which one of so many channels was not served: all of it, for one never seen."""
-    last: dict[bytes, int] = {}
-    longest = 0
-    for sample in samples:
-        longest = max(longest, sample.time - last.get(sample.channel, begin))
-        last[sample.channel] = sample.time
-    if len(last) < channels:
-        return end - begin
-    return max([longest, *(end - time for time in last.values())])
-
-
 def _of_interest(observation: Observation) -> bool:
-    return isinstance(observation, Packet | Exchange) and observation.hop == 1
-
-
-def _sample(packet: Packet) -> Sample | None:
-    if packet.kind != "channel" or packet.data[0] & 0x0F != DATA:
-        return None
-    return Sample(packet.time_ticks, packet.direction, packet.data[1:4], packet.length_bytes)
+    return isinstance(observation, Packet) or (isinstance(observation, Exchange) and observation.hop == 1)
 
 
 def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[bytes, list[int]]:
