@@ -76,6 +76,11 @@ class CardIp(IpPlug):
         """The card's own, of both versions."""
         return tuple(self.own_addresses())
 
+    def claim(self, address: bytes) -> None:
+        """Ask the host for an address; for any, where it is the unspecified one. The answer changes ``addresses`` or ``refusals``."""
+        if self._number is not None:
+            self._pass_inward(AddressPacket(self._number, Deed.CLAIM, Refusal.NONE, address).encode())
+
     # -- coming and going ----------------------------------------------------------------------------------------------
 
     def numbered(self, poll_ms: int) -> None:
@@ -231,7 +236,7 @@ class CardIp(IpPlug):
         else:
             wanted = ()
         for address in wanted:
-            self._pass_inward(AddressPacket(number, Deed.CLAIM, Refusal.NONE, address).encode())
+            self.claim(address)
         if profile.name:
             self._pass_inward(NamePacket(number, Deed.CLAIM, Refusal.NONE, profile.name).encode())
 

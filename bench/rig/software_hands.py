@@ -48,8 +48,7 @@ class SoftwareHands:
             self.other.insert(self.chain.places[card - 1].end)
             self._elsewhere = card
         else:
-            self.other.power_down()
-            self.other.remove()
+            self.other.remove()  # whoever drives that reader finds out by itself, as with any card that is pulled
             self.chain.insert(card)
             self._elsewhere = 0
 
