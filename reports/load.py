@@ -80,6 +80,7 @@ def find_runs(directories: Sequence[Path]) -> tuple[Run, ...]:
     if not directories:
         raise ReportError("no directory given; name a run, or the folder that holds runs (results)")
     paths: list[Path] = []
+    known: set[Path] = set()
     for directory in directories:
         if not directory.is_dir():
             what = "is a file" if directory.exists() else "does not exist"
@@ -90,7 +91,10 @@ def find_runs(directories: Sequence[Path]) -> tuple[Run, ...]:
                 f"{directory}: holds no run (neither run.json nor a table such as verdicts.parquet here or below); "
                 "name a directory that `cardbench run` wrote, results by default"
             )
-        paths.extend(path for path in found if path.resolve() not in {known.resolve() for known in paths})
+        for path in found:
+            if (place := path.resolve()) not in known:
+                known.add(place)
+                paths.append(path)
     return tuple(_run(path, len(paths) > 1) for path in paths)
 
 

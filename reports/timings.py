@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from reports.stats.scipy_functions import Floats
 from reports.verdicts import NaturalKey, natural
 
 Counts = NDArray[np.int64]
+_Group: TypeAlias = tuple[str, str, str, int]
 
 
 class What(StrEnum):
@@ -138,7 +139,7 @@ def _exchanges(file: Path) -> Timings:
     uncertainties = whole["uncertainty_ns"].to_numpy(np.int64)
     found: Timings = {}
     for key, rows in whole.groupby(["scenario", "point", "level", "ins"], sort=False).indices.items():
-        scenario, point, level, ins = key  # rows keep their order, which is that of seq
+        scenario, point, level, ins = cast(_Group, key)  # rows keep their order, which is that of seq
         mine = durations[rows]
         resolution = max(float(np.median(uncertainties[rows])), _step(mine))
         found[SeriesKey(str(scenario), str(point), What.EXCHANGES, f"{level} {int(ins):02X}", "ns")] = Sample(
@@ -163,16 +164,17 @@ def _measurements(file: Path) -> Timings:
     if absent:
         raise TableError(f"{file.name} lacks {', '.join(absent)}")
     frame = frame[np.isfinite(frame["value"].to_numpy(np.float64))]
+    values, resolutions = frame["value"].to_numpy(np.float64), frame["resolution"].to_numpy(np.float64)
+    lower, upper = frame["at_least"].notna().to_numpy(), frame["at_most"].notna().to_numpy()
     found: Timings = {}
     for key, rows in frame.groupby(columns, sort=False).indices.items():
-        scenario, point, name, detail, unit = (str(part) for part in key)
-        mine = frame.iloc[rows]
+        scenario, point, name, detail, unit = (str(part) for part in cast(tuple[str, ...], key))
         text = f"{name} ({detail})" if detail else name
         found[SeriesKey(scenario, point, What.MEASUREMENT, text, unit)] = Sample(
-            mine["value"].to_numpy(np.float64),
+            values[rows],
             np.zeros(len(rows), np.int64),
-            float(mine["resolution"].max()),
-            _better(unit, bool(mine["at_least"].notna().any()), bool(mine["at_most"].notna().any())),
+            float(resolutions[rows].max()),
+            _better(unit, bool(lower[rows].any()), bool(upper[rows].any())),
         )
     return found
 

@@ -1,6 +1,7 @@
 """Change points in nightly values: when a series went to another level, and stayed there.
 
-Two rules look at each night; either is an alarm when the shift of the medians is at least the gate.
+Two rules look at each night; either is an alarm when the shift of the medians is at least the gate, and at least 1.4 robust standard deviations
+of the nights before.
 
 - Seven nights against up to 28 before them: Mann and Whitney's test, exact, two-sided p of at most 0.0011 (|z| > 3.09 for 7 against 28).
 - Three nights against up to 28 before them, for large shifts, which need not wait six nights: all three beyond every night before, on one side,
@@ -21,13 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.stats.ranks import mann_whitney_distribution
-from reports.stats.scipy_functions import Floats
+from reports.stats.scipy_functions import Floats, rank_correlation
 
 RECENT: Final = 7
 BEFORE: Final = 28
 QUICK: Final = 3
 GATE: Final = 0.01
 """The smallest shift that is told, as a share of the median before."""
+SPREAD_GATE: Final = 1.4
+"""The smallest shift in robust standard deviations of the nights before: 1 % at 0.7 %, and noisier series as silent as that."""
 ALARM: Final = 0.0011
 """Of seven nights against 28 the two-sided p of U = 23 is 0.00102: |z| > 3.09."""
 QUICK_SIGMAS: Final = 4.0
@@ -76,7 +79,8 @@ def look(before: Floats, recent: Floats, gate: float = GATE, alarm_p: float = AL
     middle = np.median(before, axis=1)
     shift = np.median(recent, axis=1) / middle - 1
     p = _rank_test(before, recent)
-    alarm = (p <= alarm_p) & (np.abs(shift) >= gate)
+    spread = _MAD_TO_SIGMA * np.median(np.abs(before / middle[:, None] - 1), axis=1)
+    alarm = (p <= alarm_p) & (np.abs(shift) >= np.maximum(gate, SPREAD_GATE * spread))
     nights = np.concatenate([before, recent[:, : RECENT - QUICK]], axis=1)[:, -BEFORE:]
     if nights.shape[1] >= QUICK_FEWEST:
         quick, quick_shift = _quick(nights, recent[:, -QUICK:], gate)
@@ -107,12 +111,22 @@ def changes(values: Floats, gate: float = GATE, alarm_p: float = ALARM) -> list[
 
 def night_spread(values: Floats, found: list[Change]) -> float:
     """The robust standard deviation of a series about its levels, as a share; NaN of fewer than seven nights."""
+    residues = _about_levels(values, found)
+    if len(residues) < RECENT:
+        return float("nan")
+    return _MAD_TO_SIGMA * float(np.median(np.abs(residues)))
+
+
+def night_correlation(values: Floats, found: list[Change]) -> float:
+    """How much a night resembles the one before it: Spearman's coefficient of neighbours about their levels; NaN of fewer than 14 nights."""
+    residues = _about_levels(values, found)
+    return rank_correlation(residues[:-1], residues[1:]) if len(residues) >= 2 * RECENT else float("nan")
+
+
+def _about_levels(values: Floats, found: list[Change]) -> Floats:
     edges = [0, *(change.began for change in found), len(values)]
     parts = [values[low:high] for low, high in pairwise(edges) if high - low > 1]
-    if sum(map(len, parts)) < RECENT:
-        return float("nan")
-    residues = np.concatenate([part / np.median(part) - 1 for part in parts])
-    return _MAD_TO_SIGMA * float(np.median(np.abs(residues)))
+    return np.concatenate([part / np.median(part) - 1 for part in parts]) if parts else values[:0]
 
 
 def stands_out(values: Floats, start: int, gate: float = GATE) -> float | None:
