@@ -147,6 +147,10 @@ class _Run:
         return True
 
     def _steps(self, rig: "Rig") -> None:
+        for index, placed in enumerate(self.point.steps, 1):
+            if reason := placed.step.why_not(rig):  # told at once, not after the steps before it have taken their time
+                self._note(Verdict.NOT_APPLICABLE, reason, index)
+                return
         context = StepContext(rig.engine, rig, self.point, self.recorder, self.seed, measurements=self.measurements)
         for index, placed in enumerate(self.point.steps, 1):
             context.current = placed

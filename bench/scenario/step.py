@@ -20,6 +20,7 @@ from bench.files.models import FileModel
 from bench.scenario.limits import Limits, Measure
 
 if TYPE_CHECKING:
+    from bench.rig.build import Rig
     from bench.scenario.context import StepContext
 
 __all__ = ["Limits", "Measure", "Step"]
@@ -37,6 +38,10 @@ class Step(FileModel, ABC):
     """Fields (as written) that stand beside the verb rather than below it, such as ``expect``."""
 
     measure: dict[str, Limits] = Field(default_factory=dict, description="limits of what the step measures")
+
+    def why_not(self, rig: "Rig") -> str:  # noqa: ARG002 - most steps can be done on every rig
+        """Why this step cannot be done on ``rig``, as far as that is known before anything is powered; else empty. The point does not apply then."""
+        return ""
 
     @abstractmethod
     def run(self, context: "StepContext") -> None:

@@ -1,15 +1,18 @@
 """The chain: numbering, coming and going."""
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from bench.rig.hands import Move
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.hands import Change, able_hands, change
+from bench.scenario.steps.hands import Change, able_hands, change, no_polls
 from bench.scenario.steps.support import milliseconds, wait
 from bench.scenario.units import Count, Duration, Span
+
+if TYPE_CHECKING:
+    from bench.rig.build import Rig
 
 
 class AssignAddresses(Step):
@@ -74,6 +77,9 @@ class RemoveCard(Step):
     card: Annotated[Count, Field(description="which card, by its number")]
     within: Annotated[Duration, Field(description="how long it may take until both sides know")] = Span(30 * 10**9)
 
+    def why_not(self, rig: "Rig") -> str:
+        return no_polls(rig, self)
+
     def run(self, context: StepContext) -> None:
         hands = able_hands(context, Move.PULL, self.card)
         change(context, self, Change(self.card, False, self.within, lambda: hands.pull(self.card)))
@@ -99,6 +105,9 @@ class InsertCard(Step):
 
     card: Annotated[Count, Field(description="which card, by its number")]
     within: Annotated[Duration, Field(description="how long it may take until both sides know")] = Span(30 * 10**9)
+
+    def why_not(self, rig: "Rig") -> str:
+        return no_polls(rig, self)
 
     def run(self, context: StepContext) -> None:
         hands = able_hands(context, Move.INSERT, self.card)

@@ -19,6 +19,9 @@ from bench.scenario.steps.support import Watch, dial_service, exchange, opened_c
 from bench.scenario.units import Count, Duration, Line, Size, Span
 
 DATA = 4
+UNDER_WAY = 16
+"""Messages a channel after which a transfer is under way: on a slow line it is broken off before."""
+UNDER_WAY_WITHIN = Span(2 * 10**9)
 CAUSES = {"reset": Cause.CHANNEL_CLOSED, "vanish": Cause.NOT_REACHABLE}
 
 
@@ -130,7 +133,8 @@ class BreakOff(Step):
     def run(self, context: StepContext) -> None:
         sockets = opened_channels(context)
         context.notes.pop("channels")
-        context.engine.wait(lambda: False, Span(2 * 10**9).ticks(context.engine.timebase))
+        with Watch(context, _is_data_from_card) as watch:
+            wait(context, lambda: len(watch.seen) >= UNDER_WAY * len(sockets), UNDER_WAY_WITHIN)
         context.engine.call(lambda: _each(partial(socket.close, CAUSES[self.how]) for socket in sockets))
         host = context.rig.host
         services = host.gateway.services

@@ -6,7 +6,7 @@ which a hand or a command acted is known no better than its beginning and end.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import Watch, milliseconds, wait
 from bench.scenario.units import Count, Duration, Span
+
+if TYPE_CHECKING:
+    from bench.rig.build import Rig
 
 POLLS = "noticed"
 TIME = "noticed_time"
@@ -75,12 +78,23 @@ def able_hands(context: StepContext, move: Move, card: int) -> Hands:
     return hands
 
 
+def no_polls(rig: "Rig", step: Step) -> str:
+    """Why what ``step`` judges cannot be seen on this rig; else empty."""
+    limits = step.measure.get(POLLS)
+    counted = limits is not None and limits.judged and rig.chain is None
+    return (
+        "polls are counted on software rigs only: this rig shows when a change was noticed, as a time"
+        if counted
+        else ""
+    )
+
+
 def change(context: StepContext, step: Step, wanted: Change) -> None:
     """Make the change, and measure when each side of the hop noticed, as far as the rig can tell."""
     if context.rig.chain is not None:
         _on_software(context, step, wanted)
     else:
-        _on_real(context, step, wanted)
+        _on_real(context, wanted)
 
 
 def _on_software(context: StepContext, step: Step, wanted: Change) -> None:
@@ -116,13 +130,8 @@ def _on_software(context: StepContext, step: Step, wanted: Change) -> None:
             context.measured(POLLS, polls[side] - before, detail=side)
 
 
-def _on_real(context: StepContext, step: Step, wanted: Change) -> None:
+def _on_real(context: StepContext, wanted: Change) -> None:
     """When the host noticed: by its link where it is the first card, else by its list of cards."""
-    limits = step.measure.get(POLLS)
-    if limits is not None and limits.judged:
-        raise NotApplicable(
-            "polls are counted on software rigs only: this rig shows when a change was noticed, as a time"
-        )
     rig, card, up = context.rig, wanted.card, wanted.up
     times: list[int] = []
 

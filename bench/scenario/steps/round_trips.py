@@ -1,15 +1,17 @@
 """Latency: small messages there and back, alone or beside bulk."""
 
 from statistics import median
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from bench.scenario.context import StepContext
-from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import dial_service, exchange, milliseconds
 from bench.scenario.units import Count, Duration, Size, Span, Whole
+
+if TYPE_CHECKING:
+    from bench.rig.build import Rig
 
 
 class RoundTrips(Step):
@@ -64,9 +66,10 @@ class CostPerHop(Step):
     count: Annotated[Count, Field(description="round trips to each card")] = 10
     size: Annotated[Size, Field(description="length of each message")] = 16
 
+    def why_not(self, rig: "Rig") -> str:
+        return rig.unpaced
+
     def run(self, context: StepContext) -> None:
-        if context.rig.unpaced:
-            raise NotApplicable(context.rig.unpaced)
         cards = sorted(context.engine.call(lambda: context.rig.host.cards))
         if len(cards) < 2:
             context.fail(f"{len(cards)} card: the cost of a further hop needs two")

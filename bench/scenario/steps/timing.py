@@ -58,6 +58,7 @@ REQUIREMENT: Final = {
     },
 }
 """Which requirement a rule speaks to, by who answers for it."""
+NO_EDGES = "this reader tells when characters were read, not when they were on the line (check_timing judges a capture of it, too)"
 
 
 class RecordLine(Step):
@@ -79,7 +80,11 @@ class RecordLine(Step):
         chain = context.rig.chain
         level = context.rig.host.link.port.level
         if chain is None or level is not ExchangeLevel.CHARACTER:
-            raise NotApplicable(f"the reader shows exchanges at the level of {level}, not of characters")
+            raise NotApplicable(
+                NO_EDGES
+                if level is ExchangeLevel.CHARACTER
+                else f"the reader shows exchanges at the level of {level}, not of characters"
+            )
         if self.hop > len(chain.places):
             raise BenchFault(f"there is no hop {self.hop}: the chain has {len(chain.places)}")
         reader = chain.places[self.hop - 1].reader

@@ -109,6 +109,14 @@ class Transfer(Step):
     verify: Annotated[Truth, Field(description="compare what arrives with the pattern")] = True
     silent: Annotated[Whole, Field(description="how many of the open channels, from the last one on, stay silent")] = 0
 
+    def why_not(self, rig: "Rig") -> str:
+        judged = {name for name, limits in self.measure.items() if limits.judged}
+        if rig.unpaced and judged and judged <= OF_THE_LINE:
+            return rig.unpaced
+        if judged == {"exchange_error"} and rig.stamped is not StampedAt.LINE:
+            return _stamped_elsewhere(rig)
+        return ""
+
     def run(self, context: StepContext) -> None:
         sockets = opened_channels(context)
         sockets = sockets[: len(sockets) - self.silent]
@@ -116,9 +124,6 @@ class Transfer(Step):
             raise BenchFault("transfer needs open channels: put an open_channels step before it")
         if [self.duration, self.messages, self.size].count(None) != 2:
             raise BenchFault("transfer takes one of 'for', 'messages' and 'size'")
-        judged = {name for name, limits in self.measure.items() if limits.judged}
-        if context.rig.unpaced and judged and judged <= OF_THE_LINE:
-            raise NotApplicable(context.rig.unpaced)
         flows = [_Flow(socket, self.direction, self.size, self.verify) for socket in sockets]
         with Watch(context, _of_interest) as watch:
             context.engine.call(lambda: _each(flow.start for flow in flows))
@@ -199,7 +204,7 @@ class Transfer(Step):
             if rig.stamped is StampedAt.LINE:
                 context.measured("exchange_error", _exchange_error(context, limit, exchanges))
             elif "exchange_error" in self.measure:
-                raise NotApplicable(f"this path takes its time stamps from {rig.stamped}, not from the line")
+                raise NotApplicable(_stamped_elsewhere(rig))
         elif of_the_line:
             raise NotApplicable("this reader shows neither the rate nor the clock: there is no limit to compare with")
 
@@ -318,6 +323,10 @@ class _Flow:
     def _ended(self) -> None:
         if not self.done and not self.broken:
             self.broken = f"ended after {self.moved} bytes: {self.socket.cause.text if self.socket.cause is not None else 'the other side shut'}"
+
+
+def _stamped_elsewhere(rig: "Rig") -> str:
+    return f"this path takes its time stamps from {rig.stamped}, not from the line"
 
 
 def _of_interest(observation: Observation) -> bool:
