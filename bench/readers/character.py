@@ -8,7 +8,7 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from bench.engine import Engine, Timer
+from bench.engine import Engine
 from bench.iso7816.atr import Atr
 from bench.iso7816.line import Burst, CardEnd
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
@@ -19,6 +19,7 @@ from bench.iso7816.t1_line import T1Timing, T1TimingError
 from bench.iso7816.t1_outcome import T1Outcome
 from bench.iso7816.t1_terminal import T1Terminal
 from bench.readers.activation import Activated, Activation, Wishes, drifted
+from bench.readers.waiting import WaitingWatch
 
 
 class CharacterReader:
@@ -52,7 +53,7 @@ class CharacterReader:
         self._done: Callable[[Answer], None] | None = None
         self._power_done: Callable[[PowerUp], None] | None = None
         self._activation: Activation | None = None
-        self._watch: Timer | None = None
+        self._watch = WaitingWatch(engine, self._look)
         self._arriving: Burst | None = None
         """The card's last burst, where it is known of before it has ended."""
 
@@ -108,7 +109,7 @@ class CharacterReader:
             return
         self._done = done
         self._to_card(terminal.begin(command, self.engine.now))
-        self._keep_watch(terminal)
+        self._watch.keep(terminal.deadline)
 
     def _activate(self, done: Callable[[PowerUp], None]) -> Activation:
         self._power_done = done
@@ -119,9 +120,7 @@ class CharacterReader:
 
     def _drop(self) -> None:
         """Nothing that is under way goes on."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._watch.cancel()
         if self._activation is not None:
             self._activation.cancel()
             self._activation = None
@@ -166,7 +165,7 @@ class CharacterReader:
     def _go_on(self, step: Burst | T0Outcome | T1Outcome | None) -> None:
         if step is None:
             if isinstance(self._terminal, T1Terminal) and self._terminal.busy:
-                self._keep_watch(self._terminal)  # within a block the waiting time is a shorter one
+                self._watch.keep(self._terminal.deadline)  # within a block the waiting time is a shorter one
         elif isinstance(step, Burst):
             self._to_card(step)
         elif self._power_done is not None and isinstance(step, T1Outcome):
@@ -199,34 +198,19 @@ class CharacterReader:
         if done is not None:
             done(answer)
 
-    def _keep_watch(self, terminal: T0Terminal | T1Terminal) -> None:
-        """One timer a waiting time or so, not one an exchange."""
-        due = terminal.deadline + 1
-        if self._watch is not None and self._watch.time > due:
-            self._watch.cancel()
-            self._watch = None
-        if self._watch is None:
-            self._watch = self.engine.at(due, self._look)
-
     def _look(self) -> None:
-        """The watch on the waiting time."""
-        self._watch = None
+        """The waiting time may be over."""
         terminal = self._terminal
         if terminal is None or (self._done is None and self._power_done is None):
             return
-        arriving = self._arriving
-        if arriving is not None and arriving.start <= terminal.deadline and arriving.taken > self.engine.now:
-            # the waiting time runs between leading edges: a burst that has begun in time is heard to its end
-            self._watch = self.engine.at(arriving.taken, self._look)
+        if not self._watch.over(terminal.deadline, self._arriving):
             return
-        if self.engine.now <= terminal.deadline:
-            self._watch = self.engine.at(terminal.deadline + 1, self._look)
-        elif isinstance(terminal, T0Terminal):
+        if isinstance(terminal, T0Terminal):
             self._ended(terminal.expire(terminal.deadline))
         else:
             self._go_on(terminal.expire(self.engine.now))
             if terminal is self._terminal and terminal.busy:
-                self._keep_watch(terminal)
+                self._watch.keep(terminal.deadline)
 
     # -- an ActivationLine -----------------------------------------------------------------------------------------------
 
@@ -274,7 +258,7 @@ class CharacterReader:
         request = terminal.announce_ifsd(self.ifsd, self.engine.now)
         assert request is not None
         self._to_card(request)
-        self._keep_watch(terminal)
+        self._watch.keep(terminal.deadline)
 
     def _ifsd_told(self, outcome: T1Outcome) -> None:
         """A card that does not take it goes on at the default size; one that says nothing any more is deactivated."""

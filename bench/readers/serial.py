@@ -433,9 +433,7 @@ class SerialReader(CharacterReader):
         if self._power_done is not None:
             self.not_activated(text)
         elif self._done is not None:
-            if self._watch is not None:
-                self._watch.cancel()
-                self._watch = None
+            self._watch.cancel()
             now = self.engine.now
             self._finish(Answer(b"", now, now, error=text))
 

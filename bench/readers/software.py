@@ -240,7 +240,7 @@ class SoftwareReader(CharacterReader):
             link.heard(burst.taken)
         else:
             self._to_card(burst)
-        self._keep_watch(terminal)
+        self._watch.keep(terminal.deadline)
 
     def _make_up(self, polls: IdlePolls, number: int) -> None:
         """A poll that is over: both ends are as it left them."""

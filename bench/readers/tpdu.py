@@ -14,7 +14,7 @@ from typing import Final
 from bench.ccid.codes import HEADER, PowerSelect, SlotError
 from bench.ccid.parameters import ProtocolParameters, T0Parameters, T1Parameters
 from bench.ccid.slot import Done, RateAndClock, SlotAnswer, SlotRefusal
-from bench.engine import Engine, Timer
+from bench.engine import Engine
 from bench.iso7816.atr import Atr
 from bench.iso7816.disturbance import Disturbance
 from bench.iso7816.line import Burst, CardEnd
@@ -35,6 +35,7 @@ from bench.readers.activation import Activated, Activation, Wishes
 from bench.readers.tpdu_line import CardLine
 from bench.readers.tpdu_raw import RawExchange, RawTiming, T0Exchange, Whole, block_whole, of_length, pps_whole
 from bench.readers.tpdu_timing import LineTimes, at_rate, parameters_of
+from bench.readers.waiting import WaitingWatch
 
 CLASS_OF: Final = {PowerSelect.V5: "A", PowerSelect.V3: "B", PowerSelect.V1_8: "C"}
 _RATE_OFFSET: Final = HEADER
@@ -85,7 +86,7 @@ class TpduSlot:
         """What is under way."""
         self._t0: T0Exchange | None = None
         self._done: Done | None = None
-        self._watch: Timer | None = None
+        self._watch = WaitingWatch(engine, self._look)
         self._last_sent = _FAR_PAST
         self._heard = _FAR_PAST
         """Leading edge of the card's last character."""
@@ -164,9 +165,7 @@ class TpduSlot:
     def drop(self) -> None:
         self._done = None
         self._machine = None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._watch.cancel()
         if self._activation is not None:
             self.power_off()
         if self._t0 is not None:
@@ -329,26 +328,12 @@ class TpduSlot:
             done(answer)
 
     def _keep_watch(self) -> None:
-        """One timer a waiting time or so, not one an exchange."""
         assert self._machine is not None
-        due = self._machine.deadline + 1
-        if self._watch is not None and self._watch.time > due:
-            self._watch.cancel()
-            self._watch = None
-        if self._watch is None:
-            self._watch = self.engine.at(due, self._look)
+        self._watch.keep(self._machine.deadline)
 
     def _look(self) -> None:
-        self._watch = None
         machine = self._machine
-        if machine is None:
-            return
-        arriving = self.line.arriving
-        if arriving is not None and arriving.start <= machine.deadline and arriving.taken > self.engine.now:
-            self._watch = self.engine.at(arriving.taken, self._look)  # begun in time: heard to its end
-        elif self.engine.now <= machine.deadline:
-            self._watch = self.engine.at(machine.deadline + 1, self._look)
-        else:
+        if machine is not None and self._watch.over(machine.deadline, self.line.arriving):
             self._finish(machine.expire())
 
     def _nearest(self, rate_bps: int) -> Rate:
@@ -443,9 +428,7 @@ class TpduSlot:
         if self._activation is not None:
             self._activation.cancel()
             self._activation = None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._watch.cancel()
         self.line.reset()
         self._machine = self._t0 = self._done = None
         self.atr = None
