@@ -39,7 +39,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PARTS: Final = ROOT / ".guest"
 ORDERS: Final = "cardbench.orders"
 """The virtio port through which the bench in the guest orders cards of the process that serves them on the host (bench.rig.served_process)."""
-BOOT_S: Final = 90.0
+WAIT_S: Final = 60.0
+"""How long things are waited for unless told otherwise; a busy machine is slow, and what is ready is not waited for."""
+BOOT_S: Final = 180.0
 """A machine that is busy with other tests boots the guest slowly; alone it takes about five seconds."""
 SERIAL_IRQS: Final = (3, 10)
 """Of the 16550s after the console's: interrupts of their own, as a shared one loses characters on the ISA bus."""
@@ -110,7 +112,7 @@ class Job:
     def running(self) -> bool:
         return self.status is None
 
-    def wait(self, timeout: float = 30) -> Result:
+    def wait(self, timeout: float = WAIT_S) -> Result:
         """Wait until it ends. Raises TimeoutError (and ends it) and GuestError."""
         if not self._guest.wait_until(lambda: self.status is not None, timeout):
             self.stop()
@@ -118,7 +120,7 @@ class Job:
         assert self.status is not None
         return Result(self.status, self.stdout, self.stderr)
 
-    def wait_for(self, words: str, timeout: float = 30) -> str:
+    def wait_for(self, words: str, timeout: float = WAIT_S) -> str:
         """Wait until it has written ``words`` to either output; gives all of that output. Raises TimeoutError, AssertionError, GuestError."""
         self._guest.wait_until(lambda: words in self.stdout + self.stderr or self.status is not None, timeout)
         for text in (self.stdout, self.stderr):
@@ -129,7 +131,7 @@ class Job:
             raise AssertionError(f"{said}\nstatus {self.status}")
         raise TimeoutError(f"{said}\nwithin {timeout:g} s")
 
-    def wait_line(self, index: int, timeout: float = 30) -> str:
+    def wait_line(self, index: int, timeout: float = WAIT_S) -> str:
         """Wait for a line of its standard output, counted from 0. Raises TimeoutError, AssertionError, GuestError."""
         self._guest.wait_until(lambda: self.stdout.count("\n") > index or self.status is not None, timeout)
         lines = self.stdout.split("\n")[:-1]
@@ -154,7 +156,7 @@ class Job:
 
     def stop(self, grace: float = 3) -> Result:
         """End it: politely, then not."""
-        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, WAIT_S)):
             if self.status is None:
                 self.signal(number)
                 self._guest.wait_until(lambda: self.status is not None, patience)
@@ -200,7 +202,7 @@ class Plugged:
         self._devices = list(devices)
         self._character_device = character_device
 
-    def unplug(self, timeout: float = 10) -> None:
+    def unplug(self, timeout: float = 60) -> None:
         """Take it out and wait until it is gone. Twice is once."""
         for device in self._devices:
             self._guest.qmp("device_del", {"id": device})
@@ -271,7 +273,7 @@ class Guest:
     def run(
         self,
         arguments: Sequence[str | Path],
-        timeout: float = 30,
+        timeout: float = WAIT_S,
         environment: Mapping[str, str] | None = None,
         directory: str | Path = "",
         stdin: bytes = b"",
@@ -283,20 +285,20 @@ class Guest:
         job.close_input()
         return job.wait(timeout)
 
-    def python(self, code: str, *arguments: str, timeout: float = 30) -> Result:
+    def python(self, code: str, *arguments: str, timeout: float = WAIT_S) -> Result:
         """Run lines of Python in the project's virtual environment."""
         return self.run([sys.executable, "-c", code, *arguments], timeout)
 
     # -- devices
 
-    def plug(self, path: str | Path, timeout: float = 10) -> Plugged:
+    def plug(self, path: str | Path, timeout: float = 60) -> Plugged:
         """Plug in the usbredir device that listens at an AF_UNIX socket. Raises GuestError where QEMU refuses."""
         name = f"redir{next(self._numbers)}"
         self._add_socket(name, path, server=False)
         self.qmp("device_add", {"driver": "usb-redir", "id": f"d{name}", "chardev": name, "bus": "xhci.0"}, timeout)
         return Plugged(self, [f"d{name}"], name)
 
-    def plug_ccid(self, path: str | Path, timeout: float = 10) -> Plugged:
+    def plug_ccid(self, path: str | Path, timeout: float = 60) -> Plugged:
         """Plug in QEMU's usb-ccid with a card passed through: QEMU listens at ``path`` and a VSCard peer connects to it."""
         name = f"ccid{next(self._numbers)}"
         self._add_socket(name, path, server=True)
@@ -352,7 +354,7 @@ class Guest:
                 connection.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 10) -> object:
+    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 60) -> object:
         """A command of QEMU's monitor protocol; gives what it returned. Raises GuestError."""
         number = next(self._numbers)
         message = {"execute": command, "arguments": dict(arguments or {}), "id": number}

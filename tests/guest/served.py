@@ -98,7 +98,7 @@ class _OnHost(UsbCards):
         with self._process as process:  # its input ends, and so does it
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(10)
+            process.wait(60)
 
 
 class _InGuest(UsbCards):
@@ -108,10 +108,10 @@ class _InGuest(UsbCards):
 
     def order(self, *words: str) -> str:
         self._job.write(" ".join(words).encode() + b"\n")
-        answer = self._job.wait_line(self._answers, 60)  # the first has to wait for the process to begin
+        answer = self._job.wait_line(self._answers, 100)  # the first has to wait for the process to begin
         self._answers += 1
         return answer
 
     def stop(self) -> None:
         self._job.close_input()
-        self._job.wait(10)
+        self._job.wait(60)

@@ -21,13 +21,15 @@ from reports.arrow import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 30.0
+POWER_S = 2.0
+"""For powering a card, and the patience of the path on top; where another program holds the card, so long is waited for it."""
 
 SCENARIO = """title: A byte is read
 requirements: [APDU-READ-1]
 sweep: {{mark: [{marks}]}}
 real: all
 steps:
-  - power_on: {{within: 3 s}}
+  - power_on: {{within: {power_s:.0f} s}}
   - transmit: {{apdu: "00 B0 00 {{mark}} 01", within: 20 s}}
 """
 GATE = '''"""Each point waits until the test lets it begin."""
@@ -162,7 +164,7 @@ def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "rig.yaml").write_text(path.rig)
     scenario = folder / "struck.yaml"
-    scenario.write_text(SCENARIO.format(marks=", ".join(f'"{mark}"' for mark in marks)))
+    scenario.write_text(SCENARIO.format(power_s=POWER_S + path.patience, marks=", ".join(f'"{mark}"' for mark in marks)))
     command = (
         sys.executable,
         "-m",

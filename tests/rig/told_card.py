@@ -86,7 +86,7 @@ class Serving:
         return done
 
     def do(self, order: Callable[[], object]) -> None:
-        assert self.soon(order).wait(10)
+        assert self.soon(order).wait(60)
 
     def end_soon(self) -> None:
         """Let the loop end: for what it calls itself."""
@@ -100,7 +100,7 @@ class Serving:
         if self._in < 0:
             return
         self.end_soon()
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         os.close(self._out)
         os.close(self._in)

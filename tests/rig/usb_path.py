@@ -49,7 +49,7 @@ class GuestProcess:
         return self._job.status
 
     def wait(self, timeout: float | None = None) -> int:
-        status = self._job.wait(30 if timeout is None else timeout).status
+        status = self._job.wait(60 if timeout is None else timeout).status
         self.poll()
         return status
 
@@ -63,7 +63,7 @@ class UsbPath:
     name = "usb-guest"
     rig = RIG
     environment: ClassVar[Mapping[str, str]] = {}
-    patience = 4.0
+    patience = 10.0
     """Python runs slowly in the guest."""
 
     def __init__(self, guest: Guest) -> None:
@@ -179,10 +179,10 @@ class UsbPath:
 
     def _hold(self) -> None:
         self._holder = self.guest.start([sys.executable, "-c", HOLDER])
-        self._holder.wait_for("held", 60)
+        self._holder.wait_for("held", 180)
 
     def _let_go(self) -> None:
         holder, self._holder = self._holder, None
         if holder is not None:
             holder.close_input()
-            holder.wait(20)
+            holder.wait(60)

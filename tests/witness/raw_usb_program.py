@@ -1,7 +1,7 @@
 """Runs in the guest: raw USB readers of ours, driven by lines on standard input. Each is answered by one line of JSON.
 
 NAME open DEVICE SLOT [CLOCK_HZ]     NAME up [ta1=96] [protocol=1] ...     NAME x COMMAND     NAME time COUNT COMMAND
-NAME card SECONDS     NAME fault SECONDS     NAME about     NAME down     NAME close     NAME user UID
+NAME card SECONDS [LAST]     NAME fault SECONDS     NAME about     NAME down     NAME close     NAME user UID
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.readers.threads import abandoned
 from bench.readers.usb import UsbLimits, UsbReader
 from bench.readers.usb_errors import UsbError
 
-WAIT_S = 60
+WAIT_S = 90
 
 
 class Program:
@@ -127,9 +127,13 @@ class Program:
         assert self.engine.wait(lambda: bool(answers), WAIT_S * self.engine.timebase.hz)
         return answers[0]
 
-    def do_card(self, seconds: str) -> dict[str, object]:
-        """What was told of cards, once something was or so much time has passed."""
-        self.engine.wait(lambda: bool(self.cards), round(float(seconds) * self.engine.timebase.hz))
+    def do_card(self, seconds: str, last: str = "") -> dict[str, object]:
+        """What was told of cards, once something was (``last``: until a card has come, 1, or gone, 0) or so much time has passed."""
+
+        def told_enough() -> bool:
+            return bool(self.cards) and last in ("", str(int(self.cards[-1])))
+
+        self.engine.wait(told_enough, round(float(seconds) * self.engine.timebase.hz))
         told, self.cards[:] = list(self.cards), []
         return {"cards": told}
 

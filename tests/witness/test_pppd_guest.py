@@ -128,7 +128,7 @@ class Link:
     def terminate(self) -> Result:
         """Tell pppd alone to end the link, and wait until it has."""
         self.guest.run(["sh", "-c", f"kill -TERM $(head -n 1 /run/{self.name}.pid)"]).checked()
-        return self.job.wait(20)
+        return self.job.wait(60)
 
     def ping(self, length: int, count: int = 1, where: str = CARD) -> None:
         """Packets of a length, whole, there and back. Raises AssertionError."""
@@ -141,7 +141,7 @@ class Link:
             "-i",
             "0.05",
             "-W",
-            "5",
+            "20",
             "-p",
             "5a7e",
             "-s",
@@ -150,7 +150,7 @@ class Link:
         ]
         if ":" in where:
             words[1:1] = ["-I", self.name]
-        result = self.guest.run(words, 30)
+        result = self.guest.run(words, 90)
         assert result.status == 0, f"{length} bytes: {result.stdout}{result.stderr}"
         assert f"{count} received" in result.stdout
 
@@ -162,7 +162,7 @@ def running(guest: Guest, *words: str, addresses: str = f"{HERE}:{CARD}") -> Job
 
 
 @contextmanager
-def pppd(guest: Guest, *words: str, timeout: float = 30) -> Iterator[Link]:
+def pppd(guest: Guest, *words: str, timeout: float = 90) -> Iterator[Link]:
     """pppd from its start until IPCP is up; ended when the block is left."""
     with running(guest, *words) as job:
         job.wait_for("remote IP address", timeout)
@@ -206,10 +206,10 @@ def test_pppd_comes_up_terminates_and_comes_up_again(guest: Guest, kind: str) ->
 @pytest.mark.parametrize("kind", WIRES)
 def test_curl_fetches_from_the_cards_web_server(guest: Guest, kind: str) -> None:
     with board(guest, kind) as (wire, _made), pppd(guest, wire.device, "115200"):
-        page = guest.run(["curl", "-sS", "--max-time", "30", f"http://{CARD}/"], 40).checked()
+        page = guest.run(["curl", "-sS", "--max-time", "60", f"http://{CARD}/"], 90).checked()
         assert "<html" in page
         note = guest.run(
-            ["curl", "-sSL", "--max-time", "30", "--data-urlencode", "text=by way of PPP", f"http://{CARD}/note"], 40
+            ["curl", "-sSL", "--max-time", "60", "--data-urlencode", "text=by way of PPP", f"http://{CARD}/note"], 90
         )
         assert "by way of PPP" in note.checked()
 
@@ -256,7 +256,7 @@ def test_the_kernel_takes_address_and_prefix_from_our_host(guest: Guest) -> None
             name = re.search(r"Using interface (ppp\d+)", job.stdout)
             assert name is not None
             shown = ""
-            for _ in range(50):
+            for _ in range(300):
                 shown = guest.run(["ip", "-o", "address", "show", "dev", name[1]]).checked()
                 if text(PREFIX6.address)[:9] in shown:
                     break
@@ -297,13 +297,13 @@ def test_the_papers_figure_3_whole(guest: Guest, protocol: str) -> None:
         stack.enter_context(guest.plug(path))
         support = f"{sys.executable} -m bench.cli ppp - --rig {rig} 2>/tmp/support.json"
         words = ["lcp-max-configure", "30", "pty", support]
-        with pppd(guest, *words, timeout=90) as link:
+        with pppd(guest, *words, timeout=120) as link:
             link.ping(84, 3)
             link.ping(1500)
-            page = guest.run(["curl", "-sS", "--max-time", "30", f"http://{CARD}/"], 40).checked()
+            page = guest.run(["curl", "-sS", "--max-time", "60", f"http://{CARD}/"], 90).checked()
             assert "<html" in page
             assert "rcvd [LCP TermAck" in link.terminate().stdout
-        for _ in range(50):
+        for _ in range(300):
             told = guest.run(["cat", "/tmp/support.json"]).checked()
             if "to_line" in told:
                 break

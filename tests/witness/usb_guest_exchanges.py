@@ -12,7 +12,7 @@ from smartcard.Exceptions import SmartcardException
 from smartcard.System import readers
 
 ECHO = bytes.fromhex("A0EC0000")
-WITHIN_S = 25
+WITHIN_S = 60
 PROTOCOLS = {"T=0": CardConnection.T0_protocol, "T=1": CardConnection.T1_protocol}
 
 
