@@ -31,3 +31,26 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+NAMED = re.compile(
+    r"(?<![\w./-])(?:bench|benchmarks|docs|fixtures|reports|rigs|scenarios|scripts|tests)/[\w/.*{},-]*[\w*}/]"
+)
+"""A file or folder of this repository as text names it: ``{a,b}`` stands for either, ``*`` for anything."""
+
+
+def expanded(path: str) -> list[str]:
+    choice = re.search(r"\{([^{}]*)\}", path)
+    if choice is None:
+        return [path]
+    before, after = path[: choice.start()], path[choice.end() :]
+    return [each for word in choice[1].split(",") for each in expanded(before + word + after)]
+
+
+def test_files_that_pages_name_are_there() -> None:
+    missing = []
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            for named in NAMED.findall(line):
+                missing += [f"{page.name}:{number}: {each}" for each in expanded(named) if not any(ROOT.glob(each))]
+    assert not missing
