@@ -16,6 +16,7 @@ WINDOW: Final = BEFORE + RECENT
 """Without a baseline named, timings are compared with what they were so many runs before the last."""
 _OF_NO_MATTER: Final = ("run", "started", "ended", "resumed", "command_line", "finished", "format", "station")
 _OF_THE_CARD: Final = ("atr",)
+_COMMIT: Final = "environment.commit"
 _MOST_TEXT: Final = 60
 
 
@@ -77,13 +78,15 @@ def run_name(run: Run) -> RunName:
 
 
 def differences(before: Run, after: Run) -> tuple[FactChange, ...]:
-    """What `run.json` says differently of two runs, the card's own first."""
+    """What `run.json` says differently of two runs, the card's own first. A source tree with changes ("+") may always be another."""
     old = {fact.name: fact.value for fact in before.facts}
     new = {fact.name: fact.value for fact in after.facts}
     found = [
         FactChange(name, _short(old.get(name, "")), _short(new.get(name, "")), name.rpartition(".")[2] in _OF_THE_CARD)
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name) and name.split(".")[0] not in _OF_NO_MATTER and not name.endswith(".text")
+        if (old.get(name) != new.get(name) or (name == _COMMIT and new[name].endswith("+")))
+        and name.split(".")[0] not in _OF_NO_MATTER
+        and not name.endswith(".text")
     ]
     return tuple(sorted(found, key=lambda fact: (not fact.card, fact.name)))
 
