@@ -53,6 +53,8 @@ class ServedChain:
         given, timebase, card = self.given, self.engine.timebase, self.card
         timing = T0Timing.at_rate(parse_atr(card.profile.atr), Rate(given.ta1), given.clock_hz, timebase)
         pace = Pace(T0Limit(timing.etu, timing.pitch_to_card, given.card_time.ticks(timebase)))
+        if card.ip is not None:
+            card.ip.etu = lambda: timing.etu  # its time goes on at the pace of this line, which its contacts do not show
         return ServedCard(card, card.profile.atr, self.engine, pace, self.order.paced)
 
     def told(self) -> Told:

@@ -280,7 +280,8 @@ class _Datagrams:
         return complete or bool(self.broken)
 
     def start(self) -> None:
-        self._delivered = self._taken()
+        if self.direction == "down":
+            self._delivered = self._taken()
         self.port.on_datagram = self._came
         self.port.on_room = self._pump
         if self.direction == "up":
