@@ -93,3 +93,10 @@ def unaltered(packet: Packet) -> bytes:
 def outward(packet: Packet) -> bool:
     """Whether it goes away from the network outside, towards the end of the chain."""
     return (packet.direction is Direction.OUT) is (packet.hop > 0)
+
+
+def way(origin: int, to: int) -> list[int]:
+    """The hops between two places of the chain, in order: -1 is the computer outside, 0 the host, then the cards. The uplink is hop 0."""
+    first, last = min(origin, to), max(origin, to)
+    hops = list(range(first + 1, last + 1))
+    return hops if origin < to else hops[::-1]
