@@ -10,7 +10,11 @@ from bench.records.run import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 CHOSEN = (
-    "address-assignment",
+    "address-assignment/numbering.yaml",
+    "address-assignment/ip-numbering.yaml",
+    "address-assignment/ip-pool.yaml",
+    "address-assignment/ip-reassigned.yaml",
+    "ppp/terminate.yaml",
     "routing/neighbours.yaml",
     "sockets/many-channels.yaml",
     "sockets/loop-back.yaml",

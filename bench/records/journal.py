@@ -101,14 +101,19 @@ class Journal:
             os.close(descriptor)
             raise
 
-    def point(self, scenario: str, point: str, timebase: Timebase, capture: CaptureMode) -> "PointRecorder":
-        """Begin a run of a point. ``scenario`` such as "baud-rate/throughput", ``point`` such as "ta1-96-mtu-256"."""
+    def point(
+        self, scenario: str, point: str, timebase: Timebase, capture: CaptureMode, *, whole: bool = False
+    ) -> "PointRecorder":
+        """Begin a run of a point. ``scenario`` such as "baud-rate/throughput", ``point`` such as "ta1-96-mtu-256".
+
+        ``whole``: every idle poll is wanted as an exchange of its own, none may stand for several.
+        """
         with self.lock:
             number = self._runs
             names = self._strings[scenario], self._strings[point]
             self.write(frames.frame(frames.POINT, frames.POINT_BODY.pack(number, *names, time.time_ns())))
             self._runs = number + 1
-        return PointRecorder(self, number, timebase, capture)
+        return PointRecorder(self, number, timebase, capture, whole=whole)
 
     @property
     def strings(self) -> Mapping[str, int]:
@@ -159,7 +164,9 @@ class Journal:
 class PointRecorder:
     """Takes one point's observations into its journal: a ``Sink``. What comes after ``finish`` is dropped."""
 
-    def __init__(self, journal: Journal, number: int, timebase: Timebase, capture: CaptureMode) -> None:
+    def __init__(
+        self, journal: Journal, number: int, timebase: Timebase, capture: CaptureMode, *, whole: bool
+    ) -> None:
         if timebase.hz % NANOSECONDS:
             raise ValueError(f"a timebase of {timebase.hz} Hz: a nanosecond must be a whole number of ticks")
         self._journal = journal
@@ -167,8 +174,8 @@ class PointRecorder:
         self._place = 0
         self._per_ns = timebase.hz // NANOSECONDS
         self._half = self._per_ns // 2
-        self.whole = capture is CaptureMode.FULL
-        """Whether every exchange is kept with its bytes: then none may stand for several."""
+        self.whole = whole
+        """Whether none of the idle polls may stand for several."""
         self._encoders = WITH if capture is CaptureMode.FULL else WITHOUT
         # Place and observation as they are: taking the payload out would cost as much as writing the row.
         self._ring: deque[tuple[int, Observation]] | None = (
