@@ -264,11 +264,11 @@ async def deaf(io: Communication, system: System) -> None:
 FORWARDER = 2004
 
 
-def forwarder(port: int) -> Application:
-    """An application that hands every connection on to a port of this machine: the card between two programs."""
+def forwarder(port: int, far_address: str = "127.0.0.1", *, offered: int = FORWARDER) -> Application:
+    """An application that hands every connection on to a port somewhere, of this machine at first: the card between two programs."""
 
     async def talk(io: Communication, system: System, channel: Handle) -> None:
-        far = await io.open(Client(port, address("127.0.0.1")))
+        far = await io.open(Client(port, address(far_address)))
 
         async def back() -> None:
             with contextlib.suppress(ChannelError):
@@ -286,7 +286,7 @@ def forwarder(port: int) -> Application:
             await io.close(far)
 
     async def forward(io: Communication, system: System) -> None:
-        await serve(io, system, Server(FORWARDER, "forwarder"), lambda io, channel: talk(io, system, channel))
+        await serve(io, system, Server(offered, "forwarder"), lambda io, channel: talk(io, system, channel))
 
     return forward
 

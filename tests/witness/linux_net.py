@@ -6,25 +6,21 @@ import ctypes
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from bench.card.applications import STANDARD
-from bench.card.applications.serving import serve
-from bench.card.communication import ChannelError, Client, Communication, Handle, Server, System
-from bench.channels.message import Address, AddressKind
 from bench.commands.route import LinkOptions, RunningRoute, capture_to
 from bench.host.tun import DEVICE
 from bench.rig.build import Rig
 from bench.rig.given import Given
 from bench.rig.model import RigModel
-from tests.gateway.support import wait
+from tests.gateway.support import forwarder, wait
 
 T = TypeVar("T")
 
@@ -143,7 +139,9 @@ def lab(directory: Path, mtu: int, link_mtu: int, cards: int = 3, seed: int = 1,
     def prepare(rig: Rig) -> None:
         assert rig.chain is not None
         for card in rig.chain.cards:
-            card.profile = replace(card.profile, applications=(*STANDARD, ("forwarder", forwarder)))
+            card.profile = replace(
+                card.profile, applications=(*STANDARD, ("forwarder", forwarder(FORWARDER, MACHINE4, offered=FORWARDER)))
+            )
 
     with ExitStack() as stack:
         name = stack.enter_context(namespace())
@@ -158,30 +156,6 @@ def lab(directory: Path, mtu: int, link_mtu: int, cards: int = 3, seed: int = 1,
         assert failure is None, failure
         assert running.rig.chain is not None
         assert [each.crashes for each in running.rig.chain.cards] == [[]] * cards
-
-
-async def forwarder(io: Communication, system: System) -> None:
-    """Hands every connection on to the machine before the router: the card between two programs."""
-
-    async def talk(io: Communication, channel: Handle) -> None:
-        far = await io.open(Client(FORWARDER, Address(AddressKind.IPV4, socket.inet_aton(MACHINE4))))
-
-        async def back() -> None:
-            with suppress(ChannelError):
-                while (message := await io.receive(far)) is not None:
-                    for at in range(0, len(message), channel.payload):
-                        await io.send(channel, message[at : at + channel.payload])
-            await io.close(channel)
-
-        system.start(back(), "back")
-        try:
-            while (message := await io.receive(channel)) is not None:
-                for at in range(0, len(message), far.payload):
-                    await io.send(far, message[at : at + far.payload])
-        finally:
-            await io.close(far)
-
-    await serve(io, system, Server(FORWARDER, "forwarder"), talk)
 
 
 BAD = (

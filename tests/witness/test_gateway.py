@@ -4,16 +4,12 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,26 +17,12 @@ import pytest
 
 from bench.rig.pcscd import missing_parts
 from tests.gateway.support import FORWARDER, Gate, forwarder, gateway, own_address, read_all, udp_echo, wait
+from tests.witness.programs import curl, run, tool, web_server
 
 ROOT = Path(__file__).resolve().parents[2]
 MEBIBYTES = 10
-PATIENCE_S = 240
-"""A loaded machine is slow, never stuck."""
 
 pytestmark = [pytest.mark.witness, pytest.mark.real]
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
-    return found
-
-
-def run(*command: str, data: bytes = b"", timeout: float = PATIENCE_S) -> bytes:
-    done = subprocess.run(command, input=data, capture_output=True, timeout=timeout, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
 
 
 def free_port() -> int:
@@ -57,10 +39,6 @@ def gate() -> Iterator[Gate]:
     with gateway(("forwarder", forwarder(IPERF_PORT)), ("udp-echo", udp_echo), mtu="1270", policy=policy) as made:
         yield made
         made.idle()
-
-
-def curl(url: str, *options: str) -> bytes:
-    return run(tool("curl"), "--silent", "--show-error", "--max-time", "30", "--noproxy", "*", *options, url)
 
 
 # -- curl ----------------------------------------------------------------------------------------------------------------------
@@ -97,19 +75,8 @@ def test_a_card_fetches_from_pythons_http_server_and_serves_it_on(gate: Gate, tm
     page = os.urandom(30_000)
     (tmp_path / "page.bin").write_bytes(page)
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_words: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            far = f"http://127.0.0.1:{server.server_address[1]}/page.bin"
-            assert curl(f"http://{gate.address}:{gate.port('fetch')}/{far}") == page
-        finally:
-            server.shutdown()
-            thread.join(10)
+    with web_server(tmp_path) as far:
+        assert curl(f"http://{gate.address}:{gate.port('fetch')}/{far}/page.bin") == page
     refused = curl(f"http://{gate.address}:{gate.port('fetch')}/http://192.0.2.1/", "--include")
     assert b" 403 " in refused.split(b"\r\n")[0]
 

@@ -6,17 +6,13 @@ How much is moved follows from what a path carries: every exchange goes through 
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,9 +20,9 @@ import pytest
 
 from bench.rig.pcscd import missing_parts
 from tests.gateway.support import own_address, read_all, wait
+from tests.witness.programs import curl, run, tool, web_server
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 240
 MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
 RIGS = ("pcsc-vpcd", "pcsc-gempc-t0", "pcsc-gempc-t1")
 BULK = {"pcsc-vpcd": 10 << 20, "pcsc-gempc-t0": 5 << 20, "pcsc-gempc-t1": 8 << 10}
@@ -54,23 +50,6 @@ class Served:
 
     def ports(self) -> dict[str, int]:
         return {words[0]: int(words[1]) for line in self.directory().decode().splitlines() if (words := line.split())}
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
-    return found
-
-
-def run(*command: str, data: bytes = b"") -> bytes:
-    done = subprocess.run(command, input=data, capture_output=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
-
-def curl(*words: str) -> bytes:
-    return run(tool("curl"), "--silent", "--show-error", "--max-time", "60", "--noproxy", "*", *words)
 
 
 @pytest.fixture(scope="module", params=RIGS)
@@ -137,19 +116,8 @@ def test_a_card_fetches_from_pythons_http_server(served: Served, tmp_path: Path)
     page = os.urandom(20_000)
     (tmp_path / "page.bin").write_bytes(page)
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_words: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            far = f"http://127.0.0.1:{server.server_address[1]}/page.bin"
-            assert curl(f"http://{served.address}:8008/{far}") == page
-        finally:
-            server.shutdown()
-            thread.join(10)
+    with web_server(tmp_path) as far:
+        assert curl(f"http://{served.address}:8008/{far}/page.bin") == page
 
 
 def test_the_directory_lists_what_listens(served: Served) -> None:

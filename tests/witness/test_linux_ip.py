@@ -24,6 +24,7 @@ from bench.net.protocols import address
 from bench.net.segment import ACK, Segment, build_segment
 from bench.records.pcapng import Flow, LinkType, PcapngWriter
 from tests.witness.linux_net import BAD, FORWARDER, Lab, card4, card6, lab, missing_means, tshark_finds
+from tests.witness.programs import tool
 
 pytestmark = [
     pytest.mark.witness,
@@ -52,12 +53,6 @@ def lossy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A link of 1500 that loses and reorders, before hops of another MTU."""
     with lab(tmp_path_factory.mktemp("lossy"), request.param, 1500, seed=5, **LOSSY) as made:
         yield made
-
-
-def tool(name: str) -> str:
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
-    return name
 
 
 def sizes(mtu: int, header: int, longest: int) -> list[int]:
