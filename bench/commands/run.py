@@ -81,15 +81,17 @@ def run_command(
     found; what was expected); 3 the bench, a reader or the network failed, a point stayed inconclusive, or nothing was
     judged. Where several hold, 2 before 1 before 3.
     """
-    from bench.rig.loader import load_rig_file
+    from fixtures.options import read_rig_choice
 
     chosen = paths or (DEFAULT_PATH,)
     for path in chosen:
         if not Path(path.split("::")[0]).exists():
             hint = "name a scenario file or a folder of them" if paths else "go where your scenarios are, or name them"
             raise click.UsageError(f"there is no {path!r} here: {hint}")
-    if rig is not None:
-        load_rig_file(Path(rig))
+    try:
+        read_rig_choice(rig, rig_name)
+    except LookupError as error:
+        raise click.UsageError(str(error.args[0])) from None
     options: dict[str, str | None] = {
         "--rig": rig,
         "--rig-name": rig_name,

@@ -2,13 +2,13 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from bench.files.models import expected
 from bench.hop.terminal_link import ApduOutcome
 from bench.iso7816.apdu import CommandApdu, explain_sw, parse_command
 from bench.iso7816.errors import ApduError
 from bench.scenario.context import StepContext
-from bench.scenario.errors import BenchFault
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import milliseconds, wait
 from bench.scenario.units import Duration, HexBytes, Size, Span, StatusWord, Truth
@@ -34,6 +34,17 @@ class Transmit(Step):
     )
     data: Annotated[HexBytes | None, Field(description="the data it must answer")] = None
     within: Annotated[Duration, Field(description="how long it may take")] = Span(120 * 10**9)
+
+    @model_validator(mode="after")
+    def _one_command(self) -> "Transmit":
+        if (self.apdu is None) == (self.echo is None):
+            raise expected("'apdu' or 'echo'", f"transmit with {'neither' if self.apdu is None else 'both'}")
+        if self.apdu is not None:
+            try:
+                parse_command(self.apdu)
+            except ApduError as error:
+                raise expected("a command APDU (ISO/IEC 7816-3, 12.1)", str(error)) from None
+        return self
 
     def run(self, context: StepContext) -> None:
         command = self._command(context)
@@ -68,9 +79,5 @@ class Transmit(Step):
     def _command(self, context: StepContext) -> CommandApdu:
         if self.echo is not None:
             return CommandApdu(0xA0, 0xEC, 0, 0, context.random.randbytes(self.echo), max(1, self.echo))
-        if self.apdu is None:
-            raise BenchFault("transmit needs 'apdu' or 'echo'")
-        try:
-            return parse_command(self.apdu)
-        except ApduError as error:
-            raise BenchFault(f"transmit: {error}") from error
+        assert self.apdu is not None
+        return parse_command(self.apdu)

@@ -2,13 +2,25 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from bench.files.models import expected
 from bench.scenario.context import StepContext
-from bench.scenario.errors import BenchFault
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.support import dial_service, milliseconds, wait
 from bench.scenario.units import Count, Duration, Line, Span, Whole
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("ascii").decode("unicode_escape").encode("latin-1")
+
+
+def _escaped(text: str) -> str:
+    try:
+        _bytes(text)
+    except UnicodeError as error:
+        raise expected("ASCII text with the escapes of JSON strings", f"{text!r}: {error}") from None
+    return text
 
 
 class Converse(Step):
@@ -26,8 +38,8 @@ class Converse(Step):
     to: Annotated[Line, Field(description="name of the service")]
     card: Annotated[Count, Field(description="the card that serves")] = 1
     via: Annotated[Whole, Field(description="the card whose application is the client; 0: a program outside")] = 0
-    say: Annotated[str, Field(description="what is sent first")] = ""
-    expect: Annotated[str, Field(description="what must come")] = ""
+    say: Annotated[str, AfterValidator(_escaped), Field(description="what is sent first")] = ""
+    expect: Annotated[str, AfterValidator(_escaped), Field(description="what must come")] = ""
     within: Annotated[Duration, Field(description="how long it may take")] = Span(60 * 10**9)
 
     def run(self, context: StepContext) -> None:
@@ -41,10 +53,3 @@ class Converse(Step):
             context.fail(f"{self.to} of card {self.card} said {bytes(socket.received)!r}, expected {expect!r}")
         context.measured("answer_time", milliseconds(context, context.engine.now - begun))
         context.engine.call(socket.close)
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode("ascii").decode("unicode_escape").encode("latin-1")
-    except (UnicodeEncodeError, UnicodeDecodeError) as error:
-        raise BenchFault(f"converse: {text!r} is not ASCII with escapes: {error}") from error

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.channels.limit import shortest
 from bench.engine import Timebase
+from bench.files.models import expected
 from bench.hop.limit import LineLimit, T0Limit, T1Limit
 from bench.host.peers import PeerSocket
 from bench.iso7816.atr import parse_atr
@@ -109,6 +110,16 @@ class Transfer(Step):
     verify: Annotated[Truth, Field(description="compare what arrives with the pattern")] = True
     silent: Annotated[Whole, Field(description="how many of the open channels, from the last one on, stay silent")] = 0
 
+    @model_validator(mode="after")
+    def _one_end(self) -> "Transfer":
+        given = {"for": self.duration, "messages": self.messages, "size": self.size}
+        found = [name for name, value in given.items() if value is not None]
+        if len(found) != 1:
+            raise expected(
+                "one of 'for', 'messages' and 'size'", f"transfer with {' and '.join(found) or 'none of them'}"
+            )
+        return self
+
     def why_not(self, rig: "Rig") -> str:
         judged = {name for name, limits in self.measure.items() if limits.judged}
         if rig.unpaced and judged and judged <= OF_THE_LINE:
@@ -122,8 +133,6 @@ class Transfer(Step):
         sockets = sockets[: len(sockets) - self.silent]
         if not sockets:
             raise BenchFault("transfer needs open channels: put an open_channels step before it")
-        if [self.duration, self.messages, self.size].count(None) != 2:
-            raise BenchFault("transfer takes one of 'for', 'messages' and 'size'")
         flows = [_Flow(socket, self.direction, self.size, self.verify) for socket in sockets]
         with Watch(context, _of_interest) as watch:
             context.engine.call(lambda: _each(flow.start for flow in flows))
