@@ -27,7 +27,7 @@ def command(rig: str, out: Path) -> list[str]:
     return [*words, "--rig", str(ROOT / "rigs" / f"{rig_file}.yaml"), "--out", str(out / rig), "--payloads", "off"]
 
 
-def run(rig: str, out: Path, timeout_s: float = 400) -> None:
+def run(rig: str, out: Path, timeout_s: float = 1800) -> None:
     """Run them here."""
     ran = subprocess.run(command(rig, out), capture_output=True, text=True, check=False, cwd=ROOT, timeout=timeout_s)
     assert ran.returncode in (0, 1), ran.stdout + ran.stderr  # what differs is told by ``held``

@@ -14,7 +14,7 @@ from tests.witness.same_verdicts import ROOT, command, held, results_in, run
 
 PATHS = {"usb-raw-t0": 60, "usb-raw-t1": 60, "usb-qemu": 40, "pcsc-usb-t0": 50, "pcsc-usb-t1": 50}
 """By rig: how many points pass at least."""
-RUN_S = 900
+RUN_S = 3600
 
 pytestmark = [
     pytest.mark.witness,

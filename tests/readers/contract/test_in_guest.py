@@ -19,7 +19,7 @@ from tests.readers.contract.stations import PATHS
 
 pytestmark = [pytest.mark.witness, pytest.mark.real]
 
-RUN_S = 400
+RUN_S = 1200
 BEGINS_S = 60
 ENDS_S = 30
 
