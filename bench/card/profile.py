@@ -31,6 +31,8 @@ class MemoryPreset:
     """Bytes each hop may hold for packets under way, each direction: what is refused with 6A84 would pass this."""
     applications: tuple[str, ...]
     """Names of the applications it has room for (empty: all): each serving one takes a channel to listen and one for each visitor."""
+    datagrams: bool = False
+    """Whether the channel stack has the services over UDP, too."""
 
 
 MEMORY: Final[Mapping[str, MemoryPreset]] = MappingProxyType(
@@ -40,7 +42,9 @@ MEMORY: Final[Mapping[str, MemoryPreset]] = MappingProxyType(
             ram=2560, mtu=256, channels=4, window=2, buffer=512, applications=("echo", "counter")
         ),
         "modern": MemoryPreset(ram=16384, mtu=1280, channels=32, window=8, buffer=8192, applications=()),
-        "large": MemoryPreset(ram=262144, mtu=1280, channels=128, window=8, buffer=65536, applications=()),
+        "large": MemoryPreset(
+            ram=262144, mtu=1280, channels=128, window=8, buffer=65536, applications=(), datagrams=True
+        ),
     }
 )
 
@@ -132,6 +136,9 @@ class CardProfile:
         memory = MEMORY[preset]
         wanted = memory.applications
         applications = tuple(each for each in self.applications if not wanted or each[0] in wanted)
+        over_ip = self.ip_applications if not wanted else ()
+        if memory.datagrams:
+            applications, over_ip = applications + over_ip, ()
         return replace(
             self,
             mtu=memory.mtu,
@@ -140,5 +147,5 @@ class CardProfile:
             buffer=memory.buffer,
             applications=applications,
             ip=None if self.ip is None else self.ip.with_memory(preset),
-            ip_applications=self.ip_applications if not wanted else (),
+            ip_applications=over_ip,
         )

@@ -21,7 +21,9 @@ class PeerSocket:
         self.weight = weight
         """Shares of a line that a connection of its to a card asks for."""
         self.port = 0
-        """The port of the host it was connected to."""
+        """The port it was connected to, by the program outside or by the card."""
+        self.asked: Address | None = None
+        """The address that a card asked for, which this is the answer to."""
         self.received = bytearray()
         self.ended = False
         """The other side will send no more."""
@@ -234,6 +236,7 @@ class InProcessUplink:
         if accepted is None:
             raise UplinkError(Cause.SERVICE_UNKNOWN, f"nobody listens on port {port}")
         socket = PeerSocket(udp)
+        socket.asked, socket.port = address, port
         connection = _PeerConnection(socket, address, udp)
         connection.visitor = visitor
         accepted(socket)

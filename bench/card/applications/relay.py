@@ -1,4 +1,10 @@
-"""A relay: the first message names a card and a service by name or port (`3 echo`); what follows goes there and back: a card as another's client."""
+"""A relay: a card as a client, of another card or of anybody outside. What follows the first message goes there and back.
+
+The first message names a card and one of its services by name or port (`3 echo`), or a transport, an address or a name, and a port to which the
+host shall connect (`tcp 192.0.2.7 80`, `udp 2001:db8::7 53`, `tcp example.org 80`).
+"""
+
+import ipaddress
 
 from bench.card.applications.serving import serve
 from bench.card.communication import ChannelError, Client, Communication, Handle, Server, System
@@ -17,12 +23,12 @@ async def relay(io: Communication, system: System) -> None:
 
 async def _relay(io: Communication, system: System, channel: Handle) -> None:
     order = await io.receive(channel)
-    words = (order or b"").split()
-    if len(words) != 2 or not words[0].isdigit() or not 1 <= int(words[0]) <= 254:
+    client = _ordered((order or b"").split())
+    if client is None:
         await io.send(channel, b"which card, which service?\r\n")
         return
     try:
-        far = await io.open(_client(int(words[0]), words[1]))
+        far = await io.open(client)
     except ChannelError as error:
         await io.send(channel, f"refused {error.cause:02x}\r\n".encode())
         return
@@ -32,6 +38,26 @@ async def _relay(io: Communication, system: System, channel: Handle) -> None:
         await _carry(io, channel, far)
     finally:
         await io.close(far)
+
+
+def _ordered(words: list[bytes]) -> Client | None:
+    """Whom the first message names; None where it names nobody."""
+    if len(words) == 2 and words[0].isdigit() and 1 <= int(words[0]) <= 254:
+        return _client(int(words[0]), words[1])
+    printable = all(0x21 <= byte <= 0x7E for word in words for byte in word)
+    if len(words) != 3 or words[0] not in (b"tcp", b"udp") or not printable:
+        return None
+    if words[2].isdigit() and 0 < int(words[2]) <= 65_535:
+        return Client(int(words[2]), _outside(words[1]), udp=words[0] == b"udp")
+    return None
+
+
+def _outside(host: bytes) -> Address:
+    try:
+        address = ipaddress.ip_address(host.decode("ascii"))
+    except ValueError:
+        return Address(AddressKind.NAME, host)
+    return Address(AddressKind.IPV4 if address.version == 4 else AddressKind.IPV6, address.packed)
 
 
 def _client(node: int, service: bytes) -> Client:
