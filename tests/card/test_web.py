@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.card.applications.fetch import fetch
-from bench.card.applications.http import BODY_MAX, HEAD_MAX
+from bench.card.applications.http import BODY_MAX, BYTE_MS, HEAD_MAX, LOOK_MS, WHOLE_MS
 from bench.card.applications.web import web
 from bench.card.files import INDEX_FILE, NOTE_FILE, NOTE_SIZE
 from bench.channels.message import Cause
@@ -20,8 +20,8 @@ from tests.support import Chain, profile
 HOST = b"Host: card\r\n"
 
 
-def served(mtu: int = 256) -> Chain:
-    return Chain(profile(("web", web), ("fetch", fetch), mtu=mtu), mtu=mtu).start()
+def served(mtu: int = 256, poll_ms: int = 1) -> Chain:
+    return Chain(profile(("web", web), ("fetch", fetch), mtu=mtu), mtu=mtu, poll_ms=poll_ms).start()
 
 
 class _Wire:
@@ -161,6 +161,71 @@ def fetched(rig: Chain, target: bytes) -> bytes:
     socket.write(b"GET " + target + b" HTTP/1.0\r\n\r\n")
     rig.wait(lambda: socket.ended or socket.cause is not None)
     return bytes(socket.received)
+
+
+DRIPS = {
+    "a head": b"GET / HTTP/1.0\r\nX: " + b"x" * 1000,
+    "a body": b"POST /note HTTP/1.0\r\nContent-Length: 1000\r\n\r\n" + b"x" * 999,
+    "nothing but empty lines": b"\r\n" * 500,
+}
+
+
+@pytest.mark.parametrize("name", ["web", "fetch"])
+@pytest.mark.parametrize("data", DRIPS.values(), ids=DRIPS)
+def test_a_request_that_drips_is_given_up_and_the_next_one_is_served(data: bytes, name: str) -> None:
+    rig = served(poll_ms=100)
+    socket = rig.dial(name)
+    began, sent = rig.now, 0
+    while socket.cause is None and not socket.ended and sent < len(data):
+        socket.write(data[sent : sent + 1])
+        sent += 1
+        rig.run(1.0)
+    took = rig.now - began
+    assert (WHOLE_MS + BYTE_MS * sent) / 1000 <= took <= (WHOLE_MS + BYTE_MS * sent + 3 * LOOK_MS) / 1000
+    assert parse(bytes(socket.received))[0].status == 408
+    rig.run(2 * LOOK_MS / 1000)
+    rig.assert_idle([2])
+    assert ask(rig, b"GET / HTTP/1.0\r\n\r\n")[0].status == 200
+    rig.assert_sound()
+
+
+def test_one_that_drips_and_does_not_read_is_closed_all_the_same() -> None:
+    rig = served(mtu=32, poll_ms=100)
+    socket = rig.dial("web")
+    socket.write((b"GET /files/2FE2 HTTP/1.1\r\n" + HOST + b"\r\n") * 2 + b"GET / HT")
+    rig.wait(lambda: bytes(socket.received).count(b"200 OK") == 2)
+    socket.reading = False
+    rig.run((WHOLE_MS + BYTE_MS * HEAD_MAX) / 1000)
+    socket.resume()
+    rig.wait(lambda: socket.cause is not None or socket.ended)
+    rig.run(1)
+    rig.assert_idle([2])
+
+
+def test_a_request_as_slow_as_a_shared_line_is_served() -> None:
+    rig = served(mtu=32, poll_ms=100)
+    socket = rig.dial("web")
+    request = b"GET /files/2FE2 HTTP/1.0\r\nX: " + b"x" * (HEAD_MAX - 100) + b"\r\n\r\n"
+    for at in range(0, len(request), 27):
+        socket.write(request[at : at + 27])
+        rig.run(27 / 14)
+    rig.wait(lambda: socket.ended)
+    assert parse(bytes(socket.received))[0].status == 200
+    rig.run(LOOK_MS / 1000)
+    rig.assert_idle([2])
+
+
+def test_between_requests_a_connection_may_rest() -> None:
+    rig = served(poll_ms=100)
+    socket = rig.dial("web")
+    for asked in range(1, 4):
+        for piece in (b"GET /files/2FE2 HTTP/1.1\r\n", HOST + b"\r\n"):
+            socket.write(piece)
+            rig.run(1)
+        rig.run(2 * WHOLE_MS / 1000)
+        assert bytes(socket.received).count(b"200 OK") == asked
+    assert not socket.ended
+    assert socket.cause is None
 
 
 def test_a_card_fetches_a_page_through_the_host_and_serves_it_on() -> None:

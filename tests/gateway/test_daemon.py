@@ -1,14 +1,10 @@
 """``cardbench gateway`` as a process: it starts, says what it does, stops cleanly, and serves again at once after it was killed."""
 
-import contextlib
-import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,62 +14,10 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from tests.gateway.daemon import ROOT, Daemon, listening, served_again
 from tests.gateway.support import PATIENCE_S, own_address, read_all, read_exactly, wait
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVES_WITHIN_S = 2.0
-
-
-class Daemon:
-    """The process, its log as it comes, and the words it says."""
-
-    def __init__(self, address: str, log: Path, *options: str) -> None:
-        self.address = address
-        self.log = log
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                (sys.executable, "-m", "bench.cli", "gateway", "--listen", address, *options),
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-
-    def entries(self, event: str = "") -> list[dict[str, object]]:
-        """Whole lines of the log, those of one event."""
-        lines = self.log.read_bytes().split(b"\n")[:-1]
-        found = [json.loads(line) for line in lines if line.startswith(b"{")]
-        return [each for each in found if not event or each["event"] == event]
-
-    def said(self) -> str:
-        assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], PATIENCE_S)[0], "nothing was said"
-        return self.process.stdout.readline().decode()
-
-    def directory(self) -> list[dict[str, object]]:
-        try:
-            with socket.create_connection((self.address, 7816), PATIENCE_S) as made:
-                made.sendall(b"json\n")
-                found = json.loads(read_all(made))
-        except (ConnectionError, ValueError):
-            return []
-        assert isinstance(found, list)
-        return found
-
-    def serving(self, cards: int) -> bool:
-        return len({row["card"] for row in self.directory() if row["name"] == "echo"}) == cards
-
-    def port(self, name: str, card: int) -> int:
-        (found,) = [row["port"] for row in self.directory() if (row["name"], row["card"]) == (name, card)]
-        assert isinstance(found, int)
-        return found
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(PATIENCE_S)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 @pytest.fixture
@@ -90,62 +34,18 @@ def start(tmp_path: Path) -> Iterator[object]:
         daemon.end()
 
 
-def listening(address: str) -> set[int]:
-    """Ports in state LISTEN on an address, as the kernel says."""
-    ports = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        where, port = words[1].split(":")
-        if words[3] == "0A" and bytes.fromhex(where)[::-1] == socket.inet_aton(address):
-            ports.add(int(port, 16))
-    return ports
-
-
-def moment(entry: dict[str, object]) -> float:
-    text = str(entry["time"])
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
-
-
 def test_killed_in_the_middle_of_a_transfer_it_serves_again_at_once(start) -> None:  # type: ignore[no-untyped-def]
     address = own_address()
     first = start("--cards", "2", address=address)
     wait(lambda: first.serving(2))
-    busy = [
-        socket.create_connection((address, first.port(name, 2)), PATIENCE_S) for name in ("echo", "chargen", "discard")
-    ]
-    for made in busy:
-        made.settimeout(PATIENCE_S)
-
-    def pour(made: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                made.sendall(bytes(10_000))
-
-    pouring = [threading.Thread(target=pour, args=(made,)) for made in (busy[0], busy[2])]
-    for thread in pouring:
-        thread.start()
-    assert len(read_exactly(busy[1], 50_000)) == 50_000
-    first.process.send_signal(signal.SIGKILL)
-    first.process.wait(PATIENCE_S)
-    for thread in pouring:
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive(), "a peer must learn that the gateway is gone"
-    for made in busy:
-        made.close()
+    first.kill_mid_transfer()
     assert listening(address) == set()
-
     second = start("--cards", "2", address=address)
-    wait(lambda: bool(second.entries("card.up")))
-    powered = moment(second.entries("card.up")[0])
     wait(lambda: second.serving(2))
     for card in (1, 2):
-        with socket.create_connection((address, second.port("echo", card)), PATIENCE_S) as made:
-            made.sendall(b"again")
-            assert read_exactly(made, 5) == b"again"
-    took = time.time() - powered
-    print(f"served again {took:.2f} s after the cards were powered")
+        second.echo(card)
+    took = served_again(second)
+    print(f"served again {took:.3f} s after the first card was powered")
     assert took < SERVES_WITHIN_S
     assert listening(address) == {row["port"] for row in second.directory()} | {7816}
     assert {row["port"] for row in second.directory() if row["card"] == 1 and row["name"] == "echo"} == {7}

@@ -1,7 +1,4 @@
-"""The gateway on a card behind Debian's pcscd, over vpcd and over libccid: curl, socat, iperf3 and Python's http.server at the other end.
-
-How much is moved follows from what a path carries: every exchange goes through pcscd and, over libccid, through a reader's firmware on a pty.
-"""
+"""Real clients at ``cardbench gateway``: curl, socat, iperf3, http.server; the card on software lines, behind pcscd over vpcd, and over libccid."""
 
 import hashlib
 import json
@@ -9,130 +6,214 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from bench.rig.pcscd import missing_parts
-from tests.gateway.support import own_address, read_all, wait
+from bench.rig.pcscd import Driver, missing_parts
+from tests.gateway.daemon import ROOT, Daemon, alive, children, listening, served_again
+from tests.gateway.support import FORWARDER, PATIENCE_S, own_address, wait
 from tests.witness.programs import curl, run, tool, web_server
 
-ROOT = Path(__file__).resolve().parents[2]
-MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
-RIGS = ("pcsc-vpcd", "pcsc-gempc-t0", "pcsc-gempc-t1")
-BULK = {"pcsc-vpcd": 10 << 20, "pcsc-gempc-t0": 5 << 20, "pcsc-gempc-t1": 8 << 10}
-"""Bytes there and back: 17 s each where 617, 323 and 2 KiB/s were measured, but for the last, which is told for what it is."""
+SERVES_WITHIN_S = 2.0
+RIGS = ("software", "pcsc-vpcd", "pcsc-gempc-t0", "pcsc-gempc-t1")
+MEBIBYTES = {"pcsc-gempc-t1": 1}
+"""There and back; the issue's ten everywhere but over T=1, which shows the same once more."""
 PAGES = 100
+IPERF_PORT = 5201
+UDP_ECHO = 7
+APPLICATIONS = """
+from bench.card.applications.datagrams import udp_echo
+from tests.gateway.support import forwarder
 
-pytestmark = [
-    pytest.mark.witness,
-    pytest.mark.real,
-    pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing"),
-]
+forward = forwarder({port}, "{host}")
+"""
+POINTS = (
+    "[cardbench.applications]\nforwarder = clients_of_the_gateway:forward\nudp-echo = clients_of_the_gateway:udp_echo\n"
+)
+
+pytestmark = [pytest.mark.witness, pytest.mark.real]
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A gateway in a process of its own."""
+def missing(rig: str) -> str:
+    if rig == "software":
+        return ""
+    driver = Driver.serial("", "GemPCTwin") if "gempc" in rig else Driver()
+    return missing_parts(driver) or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
 
-    rig: str
-    address: str
 
-    def directory(self, question: bytes = b"\n") -> bytes:
-        with socket.create_connection((self.address, 7816), 5) as made:
-            made.sendall(question)
-            return read_all(made)
+class Gateways:
+    """Gateways on one rig, one after the other, all at one address; the card carries two applications of an installed package beside its own."""
 
-    def ports(self) -> dict[str, int]:
-        return {words[0]: int(words[1]) for line in self.directory().decode().splitlines() if (words := line.split())}
+    def __init__(self, rig: str, folder: Path) -> None:
+        self.rig = rig
+        self.address = own_address()
+        self._folder = folder
+        package = folder / "clients_of_the_gateway-1.0.dist-info"
+        package.mkdir()
+        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: clients-of-the-gateway\nVersion: 1.0\n")
+        (package / "entry_points.txt").write_text(POINTS)
+        text = APPLICATIONS.format(port=IPERF_PORT, host=self.address)
+        (folder / "clients_of_the_gateway.py").write_text(text)
+        self._began: list[Daemon] = []
+
+    @property
+    def daemon(self) -> Daemon:
+        return self._began[-1]
+
+    def start(self) -> Daemon:
+        options = ["--mtu", "1270"]
+        if self.rig != "software":
+            options += ["--rig", f"rigs/{self.rig}.yaml"]
+        paths = (str(self._folder), str(ROOT), os.environ.get("PYTHONPATH", ""))
+        environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        log = self._folder / f"log-{len(self._began)}"
+        self._began.append(Daemon(self.address, log, *options, environment=environment))
+        wait(self.serves, 2 * PATIENCE_S)
+        return self.daemon
+
+    def serves(self) -> bool:
+        names = {row["name"] for row in self.daemon.directory()}
+        return self.daemon.serving() and names >= {"forwarder", "udp-echo", "apdu"}
+
+    def end(self) -> None:
+        for daemon in self._began:
+            daemon.end()
 
 
 @pytest.fixture(scope="module", params=RIGS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    gate = Served(str(request.param), own_address())
-    command = (
-        sys.executable,
-        "-m",
-        "bench.cli",
-        "gateway",
-        "--rig",
-        f"rigs/{gate.rig}.yaml",
-        "--listen",
-        gate.address,
-        "--mtu",
-        "1280",
-    )
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-    def serves() -> bool:
-        assert process.poll() is None, f"the gateway has ended with status {process.returncode}"
-        try:
-            return {"echo", "web", "fetch", "discard", "apdu"} <= gate.ports().keys()
-        except OSError:
-            return False
-
+def gateways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    rig = str(request.param)
+    if lacks := missing(rig):
+        pytest.skip(lacks)
+    made = Gateways(rig, tmp_path_factory.mktemp(rig))
     try:
-        wait(serves, 60)
-        yield gate
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        made.start()
+        yield made
+        started = children(made.daemon.process.pid)
+        made.daemon.process.send_signal(signal.SIGTERM)
+        assert made.daemon.process.wait(PATIENCE_S) == 0
+        assert made.daemon.entries("fault") == []
+        assert listening(made.address) == set()
+        wait(lambda: not any(map(alive, started)))
     finally:
-        process.kill()
-        process.wait(10)
+        made.end()
+
+
+# -- curl ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["--http1.0", "--http1.1"])
-def test_curl_gets_a_page(served: Served, version: str) -> None:
-    head, _, body = curl(version, "--include", f"http://{served.address}/").partition(b"\r\n\r\n")
+def test_curl_gets_a_page(gateways: Gateways, version: str) -> None:
+    head, _, body = curl(version, "--include", f"http://{gateways.address}/").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.")
     assert b" 200 " in head.split(b"\r\n")[0]
     assert body.startswith(b"<!doctype html>")
 
 
-def test_a_hundred_pages_in_a_row_over_one_connection(served: Served) -> None:
-    names = [word for _ in range(PAGES) for word in ("--output", os.devnull, f"http://{served.address}/")]
+def test_curl_gets_a_hundred_pages_in_a_row_over_one_connection(gateways: Gateways) -> None:
+    names = [word for _ in range(PAGES) for word in ("--output", os.devnull, f"http://{gateways.address}/")]
     began = time.monotonic()
     rows = curl("--write-out", "%{http_code} %{num_connects}\n", *names).split()
-    print(f"{served.rig}: {PAGES / (time.monotonic() - began):.1f} pages/s")
+    print(f"{gateways.rig}: {PAGES / (time.monotonic() - began):.1f} pages/s")
     assert rows[::2] == [b"200"] * PAGES
     assert sum(map(int, rows[1::2])) == 1
 
 
-def test_socat_moves_bulk_there_and_back_intact(served: Served) -> None:
-    data = os.urandom(BULK[served.rig])
+def test_a_card_fetches_from_pythons_http_server_and_serves_it_on(gateways: Gateways, tmp_path: Path) -> None:
+    page = os.urandom(30_000)
+    (tmp_path / "page.bin").write_bytes(page)
+
+    fetch = f"http://{gateways.address}:8008"
+    with web_server(tmp_path) as far:
+        assert curl(f"{fetch}/{far}/page.bin") == page
+    refused = curl(f"{fetch}/http://192.0.2.1/", "--include")
+    assert b" 403 " in refused.split(b"\r\n")[0]
+
+
+# -- socat ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_socat_moves_bulk_there_and_back_intact(gateways: Gateways) -> None:
+    data = os.urandom(MEBIBYTES.get(gateways.rig, 10) << 20)
     began = time.monotonic()
-    back = run(tool("socat"), "-t", "60", "-", f"TCP:{served.address}:7", data=data)
-    print(f"{served.rig}: {len(data) / (time.monotonic() - began) / 1024:.0f} KiB/s each way")
+    back = run(tool("socat"), "-t", "120", "-", f"TCP:{gateways.address}:7", data=data)
+    print(f"{gateways.rig}: {len(data) / (time.monotonic() - began) / 1024:.0f} KiB/s each way")
     assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
 
 
-def test_a_card_fetches_from_pythons_http_server(served: Served, tmp_path: Path) -> None:
-    page = os.urandom(20_000)
-    (tmp_path / "page.bin").write_bytes(page)
-
-    with web_server(tmp_path) as far:
-        assert curl(f"http://{served.address}:8008/{far}/page.bin") == page
+def test_socat_speaks_udp(gateways: Gateways) -> None:
+    port = gateways.daemon.port("udp-echo")
+    answer = run(tool("socat"), "-t", "3", "-", f"UDP:{gateways.address}:{port}", data=b"datagram")
+    assert answer == b"datagram"
 
 
-def test_the_directory_lists_what_listens(served: Served) -> None:
-    rows = json.loads(served.directory(b"json\n"))
-    listed = {int(row["port"]) for row in rows if row["protocol"] == "tcp"}
-    assert listed == set(served.ports().values())
+def test_socat_reads_the_directory_and_it_lists_what_listens(gateways: Gateways) -> None:
+    lines = run(tool("socat"), "-u", f"TCP:{gateways.address}:7816", "-").decode().splitlines()
+    rows = gateways.daemon.directory()
+    assert [" ".join(map(str, row.values())) for row in rows] == lines
+    assert "echo 7 tcp 1 listening" in lines
+    listed = {int(str(row["port"])) for row in rows if row["protocol"] == "tcp"}
+    assert listening(gateways.address) == listed | {7816}
     for port in listed:
-        socket.create_connection((served.address, port), 5).close()
-    for port in {1, 21, 8081, 9999} - listed:
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((served.address, port), 5).close()
+        socket.create_connection((gateways.address, port), PATIENCE_S).close()
 
 
-def test_the_apdu_port_answers_while_a_channel_is_busy(served: Served) -> None:
-    with socket.create_connection((served.address, served.ports()["chargen"]), 5) as busy:
+def test_socat_speaks_apdus_while_a_channel_is_busy(gateways: Gateways) -> None:
+    with gateways.daemon.dial("chargen") as busy:
         assert busy.recv(1)
-        answers = run(tool("socat"), "-t", "20", "-", f"TCP:{served.address}:7817", data=b"00A4000C023F00\n")
-    assert answers.strip() == b"9000"
+        order = b"00A4000C023F00\natr\n"
+        answers = run(tool("socat"), "-t", "60", "-", f"TCP:{gateways.address}:7817", data=order).split()
+    assert answers[0] == b"9000"
+    assert answers[1].startswith(b"3B")
+
+
+# -- iperf3 --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["forward", "reverse"])
+def test_iperf3_moves_bulk_through_the_card(gateways: Gateways, way: str, tmp_path: Path) -> None:
+    """iperf3's client, the gateway, the card, the gateway, iperf3's server; or the other way. It compares no contents (socat's hashes do)."""
+    mebibytes = MEBIBYTES.get(gateways.rig, 10)
+    told = tmp_path / "server.json"
+    server = subprocess.Popen(
+        (tool("iperf3"), "--server", "--one-off", "--json", "--bind", gateways.address, "--port", str(IPERF_PORT)),
+        stdin=subprocess.DEVNULL, stdout=told.open("wb"), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait(lambda: server.poll() is not None or IPERF_PORT in listening(gateways.address))
+        out = run(
+            "iperf3", "--client", gateways.address, "--port", str(FORWARDER), "--json",
+            "--bytes", f"{mebibytes + 1}M", "--window", "64K", "--length", "16K",
+            *(["--reverse"] if way == "reverse" else []),
+        )  # fmt: skip
+        assert server.wait(PATIENCE_S) == 0
+        end = (json.loads(out) if way == "reverse" else json.loads(told.read_bytes()))["end"]["sum_received"]
+        print(f"{gateways.rig} {way}: {end['bytes']} bytes, {end['bits_per_second'] / 8192:.0f} KiB/s")
+        assert end["bytes"] >= mebibytes << 20, "what the other end has received, not what was handed to a socket"
+    finally:
+        server.kill()
+        server.wait(PATIENCE_S)
+
+
+# -- killed --------------------------------------------------------------------------------------------------------------------
+
+
+def test_killed_in_the_middle_of_a_transfer_it_serves_again_at_once(gateways: Gateways) -> None:
+    took = []
+    while len(took) < 3 and (not took or took[-1] >= SERVES_WITHIN_S):  # a busy machine may be busy just then
+        started = children(gateways.daemon.process.pid)
+        assert bool(started) is (gateways.rig != "software")
+        gateways.daemon.kill_mid_transfer()
+        assert listening(gateways.address) == set()
+        wait(lambda started=started: not any(map(alive, started)))  # type: ignore[misc]
+        second = gateways.start()
+        second.echo()
+        took.append(served_again(second))
+        assert listening(gateways.address) == {r["port"] for r in second.directory() if r["protocol"] == "tcp"} | {7816}
+        assert second.port("echo") == 7
+    print(f"{gateways.rig}: served again {took[-1]:.3f} s after the card was powered")
+    assert took[-1] < SERVES_WITHIN_S

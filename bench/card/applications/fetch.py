@@ -21,7 +21,7 @@ _TARGET: Final = re.compile(
 
 async def fetch(io: Communication, system: System) -> None:
     def talk(io: Communication, channel: Handle) -> Program:
-        return _converse(io, Connection(io, channel))
+        return _converse(io, Connection(io, channel, system))
 
     await serve(io, system, Server(PORT, "fetch"), talk)
 

@@ -1,7 +1,8 @@
 """As much of HTTP/1.1 (RFC 9112) as a card needs: requests read from a channel within bounds, answers written to it.
 
 A request line or a header section may come in pieces of any size, several requests may come in one message. What is too long or malformed is an
-``HttpError`` with the status to answer; the conversation ends after it, since nobody knows where the next request would begin.
+``HttpError`` with the status to answer; the conversation ends after it, since nobody knows where the next request would begin. One that drips in for
+longer than its bytes excuse is answered 408, and the connection closed: a peer that sends a byte now and then holds no channel for ever.
 """
 
 import re
@@ -9,13 +10,21 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from bench.card.communication import Communication, Handle
+from bench.card.communication import ChannelError, Communication, Handle, System
+from bench.channels.message import Cause
 
 HEAD_MAX: Final = 2048
 """Request line and header fields together."""
 BODY_MAX: Final = 1024
 FIELDS_MAX: Final = 16
 """Fields of a form."""
+WHOLE_MS: Final = 60_000
+BYTE_MS: Final = 100
+"""How long a request, head and body, may take from its first byte on: ``WHOLE_MS``, and ``BYTE_MS`` more for each byte that has come.
+
+All in the card's own time. The 32nd part of a line of 9600 baud is 14 bytes a second: who shares that has time enough."""
+LOOK_MS: Final = 5_000
+"""How often it is looked, and how long the answer that it took too long may take."""
 
 REASONS: Final = {
     200: "OK",
@@ -25,6 +34,7 @@ REASONS: Final = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     411: "Length Required",
     413: "Content Too Large",
     431: "Request Header Fields Too Large",
@@ -76,16 +86,32 @@ class Answer:
 
 
 class Connection:
-    """The server's side of one connection."""
+    """The server's side of one connection. ``request`` needs the card it runs on (``system``), since its patience takes a thread."""
 
-    def __init__(self, io: Communication, channel: Handle) -> None:
+    def __init__(self, io: Communication, channel: Handle, system: System | None = None) -> None:
         self.io = io
         self.channel = channel
+        self.system = system
         self._held = bytearray()
         self._ended = False
+        self._asking = False
+        """A request has begun and is not whole."""
+        self._got = 0
+        """Bytes that have come since it was asked for."""
+        self._waited = 0
+        """Milliseconds that has taken."""
+        self._watched = False
+        self._late = False
 
     async def request(self) -> Request | None:
         """The next request; None where the other side has ended. Raises HttpError, ChannelError."""
+        self._asking, self._got, self._waited = bool(self._held), 0, 0
+        try:
+            return await self._request()
+        finally:
+            self._asking = False
+
+    async def _request(self) -> Request | None:
         head = await self._head()
         if head is None:
             return None
@@ -118,12 +144,39 @@ class Connection:
             await self.io.send(self.channel, data[at : at + self.channel.payload])
 
     async def _more(self) -> bool:
+        if self._asking and not self._watched and self.system is not None:
+            self._watched = True
+            self.system.start(self._watch(self.system), "patience")
         message = None if self._ended else await self.io.receive(self.channel)
+        if self._late and self.system is not None:
+            await self.system.sleep(LOOK_MS)  # until the answer is on its way: by then the channel is closed
+            raise ChannelError(Cause.CHANNEL_CLOSED, "a request that took too long")
         if message is None:
             self._ended = True
             return False
+        self._asking = True  # an empty line before a request begins it, too
         self._held += message
+        self._got += len(message)
         return True
+
+    async def _watch(self, system: System) -> None:
+        while self._asking and not self._late:
+            await system.sleep(LOOK_MS)
+            self._waited += LOOK_MS
+            self._late = self._asking and self._waited > WHOLE_MS + BYTE_MS * self._got
+        self._watched = False
+        if self._late:
+            system.start(self._give_up(), "given up")
+            await system.sleep(LOOK_MS)  # whether the peer takes the answer or not
+            await self.io.close(self.channel)
+
+    async def _give_up(self) -> None:
+        error = HttpError(408, f"{self._got} bytes of a request in {self._waited // 1000} s")
+        try:
+            await self.answer(Answer(408, f"{error}\n".encode(), "text/plain; charset=utf-8"), keep=False)
+        except ChannelError:
+            return  # it was not taken
+        await self.io.close(self.channel)
 
     async def _head(self) -> str | None:
         looked = 0

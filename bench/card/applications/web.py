@@ -18,7 +18,7 @@ _ALLOWED: Final = "GET, HEAD"
 
 async def web(io: Communication, system: System) -> None:
     def talk(io: Communication, channel: Handle) -> Program:
-        return converse(Connection(io, channel), system)
+        return converse(Connection(io, channel, system), system)
 
     await serve(io, system, Server(PORT, "web"), talk)
 
