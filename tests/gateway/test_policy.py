@@ -2,10 +2,13 @@
 
 import ipaddress
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import BaseModel
 
 from bench.channels.message import Cause
 from bench.files.mistakes import FileError
@@ -15,7 +18,11 @@ from bench.host.metrics import Metrics
 from bench.host.policy import (
     DEFAULT_RULES,
     CardRules,
+    ConnectRule,
+    Limits,
+    ListenRule,
     Policy,
+    Times,
     load_policy,
     may_ask,
     may_connect,
@@ -219,6 +226,33 @@ def test_a_pipe_is_no_policy_file_and_holds_nobody_up(tmp_path: Path) -> None:
             load_policy(path)
     with pytest.raises(FileError, match="cannot be read"):
         load_policy(tmp_path)
+
+
+GUIDE = (DOCS / "gateway.md").read_text()
+
+
+def test_the_guide_has_a_row_for_each_limit_and_each_time_with_its_default() -> None:
+    written = yaml.load((DOCS / "gateway-policy-default.yaml").read_text(), yaml.BaseLoader)
+    for model, defaults in ((Limits, written["limits"]), (Times, written["times"])):
+        assert defaults.keys() == model.model_fields.keys()
+        for name, default in defaults.items():
+            assert f"\n| `{name}` | {default} | " in GUIDE, name
+
+
+@pytest.mark.parametrize("model", [Policy, CardRules, ListenRule, ConnectRule])
+def test_the_guide_names_each_key_of_a_policy(model: type[BaseModel]) -> None:
+    section = GUIDE[GUIDE.index("## Policy") : GUIDE.index("## Log")]
+    for name in model.model_fields:
+        assert f"`{name}`" in section, name
+
+
+def test_the_guide_names_each_event_of_the_log() -> None:
+    root = DOCS.parent / "bench"
+    sources = "".join(path.read_text() for path in [*(root / "host").glob("*.py"), root / "commands" / "gateway.py"])
+    events = set(re.findall(r"""\blog\.(?:debug|info|warning|error)\(\s*"([a-z.]+)\"""", sources))
+    assert {"gateway.start", "connection.yield", "fault"} <= events
+    section = GUIDE[GUIDE.index("## Log") :]
+    assert [event for event in sorted(events) if f"`{event}`" not in section] == []
 
 
 def test_the_default_written_out_is_the_default() -> None:

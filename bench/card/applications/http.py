@@ -163,12 +163,15 @@ class Connection:
         while self._asking and not self._late:
             await system.sleep(LOOK_MS)
             self._waited += LOOK_MS
-            self._late = self._asking and self._waited > WHOLE_MS + BYTE_MS * self._got
+            self._late = self._overdue()
         self._watched = False
         if self._late:
             system.start(self._give_up(), "given up")
             await system.sleep(LOOK_MS)  # whether the peer takes the answer or not
             await self.io.close(self.channel)
+
+    def _overdue(self) -> bool:
+        return self._asking and self._waited > WHOLE_MS + BYTE_MS * self._got
 
     async def _give_up(self) -> None:
         error = HttpError(408, f"{self._got} bytes of a request in {self._waited // 1000} s")
