@@ -13,7 +13,7 @@ EXIT_WRONG_INPUT = 2
 @click.option(
     "--baseline",
     metavar="RUN",
-    help="The run to compare with: its directory, or its station/date/number.  [default: verdicts: when each point was last judged; timings: 35 runs before]",
+    help="The run to compare with: its directory, or its station/date/number.  [default: when each point was last judged; timings: 35 runs before]",
 )
 @click.option(
     "--since", metavar="RUN", help="Look at no run before this one, such as the first after a change that was meant."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from reports.numbers import json_text, markdown_cell, percent, value_text
 from reports.regress.model import Certainty, Course, PointTurn, Regression, SeriesTurn, Turn
-from reports.table import number_text
 
 MOST_ROWS: Final = 20
 """Rows of a Markdown table; the JSON has all."""
@@ -30,7 +30,7 @@ def render_json(found: Regression) -> str:
     from pydantic import TypeAdapter
 
     content = TypeAdapter(Regression).dump_python(found, mode="json")
-    return _json({"exit_status": found.exit_status, **content})
+    return json_text({"exit_status": found.exit_status, **content})
 
 
 def render_text(found: Regression) -> str:
@@ -80,12 +80,12 @@ def render_markdown(found: Regression) -> str:
         parts.append([f"- {_series_line(one)}" for one in found.earlier[-3:]])
     if found.environment:
         rows = [
-            f"- {_cell(fact.name)}: {_cell(fact.before or '–')} → {_cell(fact.after or '–')}"
+            f"- {markdown_cell(fact.name)}: {markdown_cell(fact.before or '–')} → {markdown_cell(fact.after or '–')}"
             for fact in found.environment
         ]
         parts.append(["<details><summary>What differs from the run before</summary>", "", *rows, "", "</details>"])
     if found.notes:
-        parts.append([f"- {_cell(note)}" for note in found.notes])
+        parts.append([f"- {markdown_cell(note)}" for note in found.notes])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -119,28 +119,28 @@ def _point_line(point: PointTurn) -> str:
 
 def _point_row(point: PointTurn) -> str:
     cells = [f"`{point.scenario} [{point.point}]`", point.since, f"`{point.history}`", point.requirements, point.reason]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+    return "| " + " | ".join(markdown_cell(cell) for cell in cells) + " |"
 
 
 def _series_line(one: SeriesTurn) -> str:
     suspects = f"; with it changed {_names(one)}" if one.suspects else ""
     return (
-        f"{one.scenario} [{one.point}] {one.name}: {_value(one.before, one.unit)} → {_value(one.after, one.unit)} "
-        f"({_percent(one.shift)}, {one.course}, {one.certainty}) since {one.began}{suspects}"
+        f"{one.scenario} [{one.point}] {one.name}: {value_text(one.before, one.unit)} → {value_text(one.after, one.unit)} "
+        f"({percent(one.shift)}, {one.course}, {one.certainty}) since {one.began}{suspects}"
     )
 
 
 def _series_row(one: SeriesTurn) -> str:
     cells = [
         f"`{one.scenario} [{one.point}] {one.name}`",
-        _value(one.before, one.unit),
-        _value(one.after, one.unit),
-        _percent(one.shift),
+        value_text(one.before, one.unit),
+        value_text(one.after, one.unit),
+        percent(one.shift),
         str(one.certainty),
         one.began,
         _names(one) or "–",
     ]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+    return "| " + " | ".join(markdown_cell(cell) for cell in cells) + " |"
 
 
 def _names(one: SeriesTurn) -> str:
@@ -169,54 +169,21 @@ def _noise_part(found: Regression) -> list[list[str]]:
     order = sorted(known, key=lambda one: one.detectable)
     middle = order[len(order) // 2].detectable
     coarse = max(known, key=lambda one: one.resolution)
-    least, most = (_percent(one.detectable, False) for one in (order[0], order[-1]))
-    half = _percent(middle, False)
+    least, most = (percent(one.detectable, False) for one in (order[0], order[-1]))
+    half = percent(middle, False)
     lines = [
         f"Noise floor: half of the series show a shift of {half} within seven nights, the best {least}, the worst {most}."
     ]
     if coarse.resolution > 0:
         where = f"`{coarse.scenario} [{coarse.point}] {coarse.name}`"
-        lines.append(f"The clock resolves {_percent(coarse.resolution, False)} of the shortest for it ({where}).")
+        lines.append(f"The clock resolves {percent(coarse.resolution, False)} of the shortest for it ({where}).")
     hanging = sum(one.correlation > 0.3 for one in known)
     if hanging:
         lines.append(f"{hanging} series hang together from night to night; their changes are never called sure.")
     return [lines]
 
 
-def _value(value: float, unit: str) -> str:
-    if unit == "ns":
-        for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
-            if value >= size:
-                return f"{number_text(value / size, 4)} {name}"
-    return f"{number_text(value, 4)} {unit}"
-
-
-def _percent(share: float, signed: bool = True) -> str:
-    return f"{100 * share:+.2g} %" if signed and abs(share) < 0.1 else f"{100 * share:{'+' if signed else ''}.3g} %"
-
-
 def _more(count: int, indent: str) -> list[str]:
     if count <= MOST_ROWS:
         return []
     return [f"{indent}… and {count - MOST_ROWS} more" if indent else f"| … and {count - MOST_ROWS} more | | | | |"]
-
-
-def _cell(text: str) -> str:
-    """Text that cannot end a cell or begin markup."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _json(content: object) -> str:
-    import json
-
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return value
