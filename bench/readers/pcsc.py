@@ -44,6 +44,9 @@ CARD_SLICE_MS: Final = 250
 """How long one look for a card lasts: the longest that powering down may have to wait for."""
 PULLED_GRACE_MS: Final = 500
 """How long after a failed exchange pcscd may take to see that the card is gone (it looks every 400 ms)."""
+SETTLED_S: Final = 0.05
+"""How long a card is left alone that has just come. pcsc-lite 1.9.9 tells of it before it counts it as powered and unused (src/eventhandler.c,
+POWER_STATE_POWERED): who connects in between has the power taken away later, in the middle of whatever is under way."""
 
 BROKEN: Final = frozenset({Trouble.ABSENT, Trouble.READER, Trouble.DAEMON, Trouble.DENIED, Trouble.RESET})
 """Troubles that are never the card's doing. (SHARING is waited out; the rest may be a card that does not answer.)"""
@@ -341,8 +344,9 @@ class PcscReader:
         state = context.state(reader)
         if not state.present:
             state = context.state(reader, state, CARD_SLICE_MS)
-        if not state.present:
-            raise PcscError("SCardGetStatusChange", PcscCode.SCARD_E_NO_SMARTCARD, reader)
+            if not state.present:
+                raise PcscError("SCardGetStatusChange", PcscCode.SCARD_E_NO_SMARTCARD, reader)
+            time.sleep(SETTLED_S)
 
     def carry(self, command: bytes) -> Transmitted:
         """One exchange, in the reader's thread. Raises what ``not_answered`` explains."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.readers import pcsc_adapter
-from bench.readers.pcsc import find_reader
+from bench.readers.pcsc import SETTLED_S, find_reader
 from bench.readers.pcsc_adapter import Context, ReaderState
 from bench.readers.pcsc_errors import PcscError, PcscMissingError
 from bench.rig.errors import RigError
@@ -176,6 +176,7 @@ def _await(context: Context, reader: str, wanted: Callable[[ReaderState], bool],
         if left_ms <= 0:
             raise RigError(f"pcscd did not see the served card in {reader!r} come or go within {within_s:.0f} s")
         state = context.state(reader, state, left_ms)
+        time.sleep(SETTLED_S)
 
 
 def _listed(context: Context, wanted: str) -> str:
