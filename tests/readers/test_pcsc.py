@@ -289,7 +289,8 @@ class TestPoweringFails:
         del bench.library.codes["SCardConnect"]
         assert bench.power_up() == PowerUp(ATR)
 
-    def test_a_mute_card_is_the_cards_own_doing(self, bench: Bench) -> None:
+    def test_a_mute_card_is_the_cards_own_doing(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pcsc, "PULLED_GRACE_MS", 20)
         bench.library.codes["SCardConnect"] = PcscCode.SCARD_W_UNRESPONSIVE_CARD
         assert bench.power_up().error == "mute"
         assert not bench.faults
