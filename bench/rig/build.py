@@ -14,7 +14,7 @@ from bench.rig.guard import UNLIMITED, Guard
 from bench.rig.hands import Hands, NoHands
 from bench.rig.ip_network import IpNetwork, ip_network
 from bench.rig.model import ReaderKind, RigModel
-from bench.rig.software import PLAIN, REFERENCE, SoftwareChain
+from bench.rig.software import PLAIN, REFERENCE, SoftwareChain, defect_named
 from bench.rig.software_hands import SoftwareHands
 
 
@@ -107,7 +107,8 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     poll = poll_plan(model, given, engine)
     tap = Tap(sink)
     chain = SoftwareChain(engine, given, poll, model.wires.detect == "switch", tap, seed)
-    if given.defect is None and not getattr(sink, "whole", False):  # who asks for all payloads sees every poll
+    ordinary = given.defect is None or defect_named(given.defect).parks
+    if ordinary and not getattr(sink, "whole", False):  # who asks for all payloads sees every poll
         tap.settle = chain.park_idle_polls().settle
     uplink = InProcessUplink()
     hop = given.profile != PLAIN

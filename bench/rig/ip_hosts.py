@@ -57,6 +57,8 @@ def other_host(rig: Rig, seed: int) -> OtherHost:
         raise RigNotAble("only a software rig with the IP stack has a second host")
     reader = hands.other
     reader.wishes = wishes_of(rig.given)
+    if rig.chain is not None:
+        reader.lot = rig.chain.places[0].reader.lot  # idle polls cost nothing there, too
     settings = HostSettings(rig.given.mtu, rig.host.link.poll)
     host = Host(rig.engine, reader, InProcessUplink(), settings, rig.tap)
     router = host.route(RouterSettings(prefixes=OTHER_PREFIXES, uplink=OTHER_UPLINK), net.zone)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.card.defects import DEFECTS
+from bench.card.defects import DEFECTS, timing
 from bench.iso7816.captured import CaptureJudge, Lines
 from bench.iso7816.edges import Edge, Wave, on_cycles
 from bench.iso7816.port import ExchangeLevel
@@ -63,7 +63,7 @@ def named(outcome: Outcome, name: str) -> Measurement:
 # --- cards wrong on purpose ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize("name", [each.name for each in timing.DEFECTS])
 @pytest.mark.parametrize("ta1", ["11", "97", "17"])
 def test_each_mistimed_card_is_caught_and_each_sound_one_is_not(name: str, ta1: str) -> None:
     defect = DEFECTS[name]

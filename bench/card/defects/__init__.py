@@ -32,13 +32,16 @@ class Defect:
     """The requirement that must catch it; empty where the card is still sound."""
     profile: Callable[[CardProfile], CardProfile] = _same_profile
     end: Callable[[CardEnd], CardEnd] = _same_end
+    parks: bool = False
+    """Nothing on the line is altered: idle polls may be left out as with a sound card."""
 
 
 def _all() -> Mapping[str, Defect]:
-    from bench.card.defects import timing
+    from bench.card.defects import network, timing
 
-    found = {defect.name: defect for defect in timing.DEFECTS}
-    assert len(found) == len(timing.DEFECTS), "two defects of one name"
+    listed = (*timing.DEFECTS, *network.DEFECTS)
+    found = {defect.name: defect for defect in listed}
+    assert len(found) == len(listed), "two defects of one name"
     return MappingProxyType(found)
 
 

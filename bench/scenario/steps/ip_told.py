@@ -1,9 +1,11 @@
 """Packets that must not arrive: those that cannot be delivered, and those whose source is a lie. What crosses the hops is judged."""
 
-from typing import Annotated, ClassVar, Final, Literal
+from ipaddress import ip_address
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from bench.files.models import expected
 from bench.net.chain_control import address_of as numbered
 from bench.net.icmp import Icmp, Icmp4, Icmp6
 from bench.net.ipv4 import Ipv4
@@ -80,6 +82,7 @@ class ExpectTold(Step):
 
     Example:
         - expect_told: {from: outside, to: 9, told: host}
+        - expect_told: {from: 1, address: 10.78.32.99, told: host, by: host}
         - expect_told: {from: 1, to: 3, asks: udp, told: port, by: 3}
         - expect_told: {from: outside, to: 3, told: hop-limit, hop_limit: 3, by: 2, version: 6}
     """
@@ -91,7 +94,8 @@ class ExpectTold(Step):
     }
 
     origin: Annotated[Who, Field(alias="from")] = OUTSIDE
-    to: Who
+    to: Who = ""
+    address: Annotated[Line | None, Field(description="an address, in the place of `to` and `version`")] = None
     asks: Annotated[
         Literal["echo", "udp", "protocol"],
         Field(description="an echo request, a datagram for a port nobody has, a protocol nobody has"),
@@ -102,8 +106,19 @@ class ExpectTold(Step):
     hop_limit: Annotated[Count, Field(description="TTL, or hop limit", le=255)] = 64
     within: Annotated[Duration, Field(description="how long it may take")] = Span(60 * 10**9)
 
+    @model_validator(mode="after")
+    def _one_destination(self) -> Self:
+        if bool(self.to) is (self.address is not None):
+            raise expected("either 'to' or 'address'")
+        if self.address is not None:
+            try:
+                ip_address(self.address)
+            except ValueError:
+                raise expected("an IPv4 or IPv6 address") from None
+        return self
+
     def run(self, context: StepContext) -> None:
-        version = int(self.version)
+        version = int(self.version) if self.address is None else ip_address(self.address).version
         origin = station(context, self.origin)
         source, destination = address_of(context, self.origin, version), self._destination(context, version)
         nonce = context.random.randbytes(NONCE)
@@ -144,6 +159,8 @@ class ExpectTold(Step):
             context.fail(f"{what}: it crossed hops {crossed}: no hop may carry it twice")
 
     def _destination(self, context: StepContext, version: int) -> bytes:
+        if self.address is not None:
+            return ip_address(self.address).packed
         if self.to.isdigit() and context.rig.chain is not None and int(self.to) > len(context.rig.chain.places):
             return numbered(network(context).router.prefixes[VERSIONS[version]], int(self.to))
         return address_of(context, self.to, version)

@@ -1,0 +1,307 @@
+"""Cards whose IP stack is wrong: addresses, routes, and what becomes of packets that they pass on (docs/protocol.md, section 5).
+
+The stack itself is the reference one. Flaws of layer 3 alter packets where they leave the node, or take in what they must not; those of the chain's
+control packets are in the place of the method that does it right.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from bench.card.defects import Defect
+from bench.card.ip_profile import IpProfile
+from bench.card.ip_stack import CardIp
+from bench.card.profile import CardProfile
+from bench.engine import Engine
+from bench.hop.control import ControlType
+from bench.hop.junction import Junction, Port
+from bench.net.chain_control import ADDRESS, NAME, PREFIX, AddressPacket, Deed, NamePacket
+from bench.net.flow_key import destination_of, source_of
+from bench.net.node import Interface, Node
+from bench.net.protocols import Proto
+from bench.net.routes import Prefix
+
+_ICMP_CODE: Final = 1
+_ICMP_SUM: Final = 2
+_UNREACHABLE: Final = {4: (3,), 6: (1, 4)}
+_EXCEEDED: Final = {4: (11,), 6: (3,)}
+_PROHIBITED: Final = {4: 13, 6: 1}
+
+
+# -- packets -----------------------------------------------------------------------------------------------------------
+
+
+def _version(packet: bytes) -> int:
+    return packet[0] >> 4
+
+
+def _patched(packet: bytes, at: int, value: int, sum_at: int | None) -> bytes:
+    """Another byte at ``at``, and the checksum at ``sum_at`` made right for it (RFC 1624, equation 3)."""
+    changed = bytearray(packet)
+    changed[at] = value & 0xFF
+    if sum_at is not None:
+        even = at & ~1
+        old, new = int.from_bytes(packet[even : even + 2], "big"), int.from_bytes(changed[even : even + 2], "big")
+        total = (~int.from_bytes(packet[sum_at : sum_at + 2], "big") & 0xFFFF) + (~old & 0xFFFF) + new
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        changed[sum_at : sum_at + 2] = (~total & 0xFFFF).to_bytes(2, "big")
+    return bytes(changed)
+
+
+def _with_hop_limit(packet: bytes, change: int) -> bytes:
+    if _version(packet) == 4:
+        return _patched(packet, 8, packet[8] + change, 10)
+    return _patched(packet, 7, packet[7] + change, None)
+
+
+def _icmp_at(packet: bytes) -> int:
+    """Where ICMP begins; 0 where the packet is none, or a later fragment."""
+    if _version(packet) == 4:
+        first = not int.from_bytes(packet[6:8], "big") & 0x1FFF
+        return (packet[0] & 15) * 4 if packet[9] == Proto.ICMP and first else 0
+    return 40 if packet[6] == Proto.ICMPV6 else 0
+
+
+class _Alters(Node):
+    """Alters what leaves the node, or loses it. Subclasses say how."""
+
+    def passed(self, packet: bytes) -> bytes | None:
+        """What goes out instead of a packet that came from elsewhere."""
+        return packet
+
+    def own_icmp(self, packet: bytes, at: int) -> bytes | None:
+        """What goes out instead of an ICMP message of the node's own, which begins at ``at``."""
+        del at
+        return packet
+
+    def add_interface(self, name: str, mtu: int, send: Callable[[bytes], bool]) -> Interface:
+        def altered(packet: bytes) -> bool:
+            at = _icmp_at(packet)
+            changed: bytes | None = packet
+            if source_of(packet) not in self.own:
+                changed = self.passed(packet)
+            elif at:
+                changed = self.own_icmp(packet, at)
+            return True if changed is None else send(changed)
+
+        return super().add_interface(name, mtu, altered)
+
+
+class _HopLimitKept(_Alters):
+    def passed(self, packet: bytes) -> bytes | None:
+        return _with_hop_limit(packet, 1)
+
+
+class _HopLimitByTwo(_Alters):
+    def passed(self, packet: bytes) -> bytes | None:
+        limit = packet[8] if _version(packet) == 4 else packet[7]
+        return _with_hop_limit(packet, -1) if limit > 1 else None
+
+
+class _ChecksumOffByOne(_Alters):
+    def passed(self, packet: bytes) -> bytes | None:
+        if _version(packet) != 4:
+            return packet
+        wrong = (int.from_bytes(packet[10:12], "big") + 1) & 0xFFFF
+        return packet[:10] + wrong.to_bytes(2, "big") + packet[12:]
+
+
+class _Marks(_Alters):
+    def passed(self, packet: bytes) -> bytes | None:
+        if _version(packet) == 4:
+            return _patched(packet, 1, packet[1] ^ 0x04, 10)
+        return _patched(packet, 1, packet[1] ^ 0x40, None)
+
+
+class _NoFragments(_Alters):
+    def passed(self, packet: bytes) -> bytes | None:
+        if _version(packet) == 4:
+            return None if int.from_bytes(packet[6:8], "big") & 0x3FFF else packet
+        return None if packet[6] == Proto.FRAGMENT else packet
+
+
+class _Silent(_Alters):
+    kinds: ClassVar[Mapping[int, tuple[int, ...]]] = _UNREACHABLE
+
+    def own_icmp(self, packet: bytes, at: int) -> bytes | None:
+        return None if packet[at] in self.kinds[_version(packet)] else packet
+
+
+class _SilentAtTheLimit(_Silent):
+    kinds: ClassVar[Mapping[int, tuple[int, ...]]] = _EXCEEDED
+
+
+class _WrongCode(_Alters):
+    def own_icmp(self, packet: bytes, at: int) -> bytes | None:
+        version = _version(packet)
+        if packet[at] != _UNREACHABLE[version][0]:
+            return packet
+        return _patched(packet, at + _ICMP_CODE, _PROHIBITED[version], at + _ICMP_SUM)
+
+
+class _AnySource(Node):
+    def sound_source(self, number: int, source: bytes, destination: bytes) -> bool:
+        del number, source, destination
+        return True
+
+
+class _SendsBack(Node):
+    def receive(self, number: int, data: bytes, now: int) -> None:
+        destination = destination_of(data)
+        out = None if destination in self.own else self.way(destination)
+        limit = data[8] if _version(data) == 4 else data[7]
+        if out is not None and out.number == number and limit > 1:
+            out.send(_with_hop_limit(data, -1))
+        else:
+            super().receive(number, data, now)
+
+
+# -- the chain ---------------------------------------------------------------------------------------------------------
+
+
+class _NextAddress(CardIp):
+    def _readdress(self, size: int) -> None:
+        number = self._number
+        if number is not None:
+            self._number = number + 1
+        super()._readdress(size)
+        self._number = number
+
+
+class _KeepsOld(CardIp):
+    def abandon(self, address: bytes) -> None:
+        """The address stays."""
+
+
+class _SilentOnChange(CardIp):
+    def abandon(self, address: bytes) -> None:
+        if address in self.node.own:
+            self.node.unassign(address)
+
+
+class _UsesRefused(CardIp):
+    def _answered(self, control: AddressPacket | NamePacket) -> None:
+        super()._answered(control)
+        if isinstance(control, AddressPacket) and control.deed is Deed.REFUSE and any(control.address):
+            self._granted[len(control.address)] = control.address
+            self._readdress(len(control.address))
+
+
+class _KeepsPrefix(CardIp):
+    def _pass_outward(self, packet: bytes) -> None:
+        if packet[0] != PREFIX:
+            super()._pass_outward(packet)
+
+
+class _OnePrefix(CardIp):
+    def _prefixed(self, prefix: Prefix) -> None:
+        old = self.prefixes.get(len(prefix.address))
+        if old is None or old == prefix:
+            super()._prefixed(prefix)
+        else:
+            self.prefixes[len(prefix.address)] = prefix
+            self._readdress(len(prefix.address))
+
+
+class _ForgetsFar(CardIp):
+    def _note_far(self, control: AddressPacket) -> bool:
+        del control
+        return True
+
+
+class _AllInward(CardIp):
+    def _route_beyond(self, prefix: Prefix) -> None:
+        """Nothing is known to be beyond."""
+
+
+class _KeepsRoutes(CardIp):
+    def lower_port(self, port: Port) -> None:
+        if port is not Port.OUTWARD:
+            super().lower_port(port)
+
+
+class _KeepsDown(CardIp):
+    def __init__(self, engine: Engine, junction: Junction, profile: IpProfile, etu: Callable[[], int]) -> None:
+        super().__init__(engine, junction, profile, etu)
+        junction.chain.others[ControlType.NODE_DOWN] = _lost
+
+
+class _Nameless(CardIp):
+    def _pass_inward(self, packet: bytes) -> None:
+        if packet[0] != NAME or packet[1] != self._number:
+            super()._pass_inward(packet)
+
+
+class _LosesClaims(CardIp):
+    def _pass_inward(self, packet: bytes) -> None:
+        if packet[0] != ADDRESS or packet[1] == self._number:
+            super()._pass_inward(packet)
+
+
+def _lost(_packet: bytes, _from_inward: bool) -> None:
+    """A control packet that nobody hears of."""
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def _stack(stack: type[CardIp]) -> Callable[[CardProfile], CardProfile]:
+    def changed(profile: CardProfile) -> CardProfile:
+        if profile.ip is None:
+            raise ValueError("this defect is one of the IP stack: 'given' must say 'stack: ip' or 'stack: both'")
+        return replace(profile, ip=replace(profile.ip, stack=stack))
+
+    return changed
+
+
+def _node(node: type[Node]) -> Callable[[CardProfile], CardProfile]:
+    made = type(f"CardIpWith{node.__name__}", (CardIp,), {"node_class": node})
+    return _stack(made)
+
+
+def _defect(name: str, text: str, requirement: str, profile: Callable[[CardProfile], CardProfile]) -> Defect:
+    return Defect(name, text, requirement, profile=profile, parks=True)
+
+
+DEFECTS: Final = (
+    _defect("address-of-the-next", "takes the address of the card behind it", "IP-ADDR-1", _stack(_NextAddress)),
+    _defect("prefix-kept", "does not hand the chain's prefix on", "IP-ADDR-2", _stack(_KeepsPrefix)),
+    _defect("old-address-kept", "keeps its old address beside the new one", "IP-ADDR-3", _stack(_KeepsOld)),
+    _defect("claims-lost", "does not pass on what cards behind it claim", "IP-ADDR-4", _stack(_LosesClaims)),
+    _defect("refused-address-used", "uses an address that it was refused", "IP-ADDR-6", _stack(_UsesRefused)),
+    _defect(
+        "address-left-silently",
+        "does not reset its connections when it is given another address",
+        "IP-ADDR-7",
+        _stack(_SilentOnChange),
+    ),
+    _defect("new-prefix-kept", "does not hand on a prefix that replaces another", "IP-ADDR-12", _stack(_OnePrefix)),
+    _defect(
+        "granted-routes-forgotten",
+        "does not remember the way to addresses that are granted beyond it",
+        "IP-ADDR-15",
+        _stack(_ForgetsFar),
+    ),
+    _defect("name-not-claimed", "claims no name", "IP-NAME-1", _stack(_Nameless)),
+    _defect("fragments-dropped", "passes no fragments on", "IP-ROUTE-1", _node(_NoFragments)),
+    _defect("node-down-lost", "does not report cards that went", "IP-ROUTE-2", _stack(_KeepsDown)),
+    _defect("hop-limit-kept", "passes packets on with the hop limit they had", "IP-ROUTE-4", _node(_HopLimitKept)),
+    _defect(
+        "silent-at-the-hop-limit", "tells nobody that the hop limit was used up", "IP-ROUTE-4", _node(_SilentAtTheLimit)
+    ),
+    _defect("hop-limit-by-two", "takes two off the hop limit", "IP-ROUTE-4", _node(_HopLimitByTwo)),
+    _defect("all-inward", "sends what is for cards beyond it towards the host", "IP-ROUTE-7", _stack(_AllInward)),
+    _defect("sends-back", "sends packets back where they came from", "IP-ROUTE-9", _node(_SendsBack)),
+    _defect("any-source", "passes on whatever source a packet bears", "IP-ROUTE-10", _node(_AnySource)),
+    _defect("unreachable-dropped", "drops what it has no port for without a word", "IP-ROUTE-11", _node(_Silent)),
+    _defect("wrong-code", "says that what it has no port for is prohibited", "IP-ROUTE-11", _node(_WrongCode)),
+    _defect(
+        "checksum-off-by-one",
+        "passes packets on with a header checksum one too high",
+        "IP-ROUTE-12",
+        _node(_ChecksumOffByOne),
+    ),
+    _defect("marks-what-it-passes-on", "alters a bit of the type of service", "IP-ROUTE-12", _node(_Marks)),
+    _defect("dead-routes-kept", "keeps the routes over a hop that died", "IP-ROUTE-13", _stack(_KeepsRoutes)),
+)
