@@ -171,6 +171,13 @@ class _PeerConnection:
         visitor.gone(cause)
 
 
+def attach(socket: PeerSocket, remote: Address, visitor: Visitor) -> Connection:
+    """Give a socket a connection that another than the gateway carries: ``visitor`` is told what the program does, and tells what comes."""
+    connection = _PeerConnection(socket, remote, socket.udp)
+    connection.visitor = visitor
+    return connection
+
+
 class PeerListener:
     """A port on which the gateway listens."""
 

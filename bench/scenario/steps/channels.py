@@ -9,7 +9,8 @@ from bench.host.directory import PORT as DIRECTORY_PORT
 from bench.host.peers import PeerSocket
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import CHANNELS, dial, dial_service, milliseconds, service, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import CHANNELS, dial, milliseconds, service, wait
 from bench.scenario.units import Count, Line, Truth, Whole
 
 

@@ -17,7 +17,8 @@ from bench.observe import Direction, Observation, Packet
 from bench.scenario.context import StepContext
 from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import Watch, dial, dial_service, exchange, milliseconds, service, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import Watch, dial, exchange, milliseconds, service, wait
 from bench.scenario.units import Count, Line, Size, Span
 
 FAR_PORT = 9100

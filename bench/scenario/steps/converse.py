@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field
 from bench.files.models import expected
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import dial_service, milliseconds, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import milliseconds, wait
 from bench.scenario.units import Count, Duration, Line, Span, Whole
 
 

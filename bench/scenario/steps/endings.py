@@ -15,7 +15,8 @@ from bench.observe import Direction, Observation, Packet
 from bench.pattern import pattern
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import Watch, dial_service, exchange, opened_channels, service, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import Watch, exchange, opened_channels, service, wait
 from bench.scenario.units import Count, Duration, Line, Size, Span
 
 DATA = 4

@@ -8,7 +8,8 @@ from bench.host.peers import PeerSocket
 from bench.pattern import pattern
 from bench.scenario.context import StepContext
 from bench.scenario.step import Step
-from bench.scenario.steps.support import CHANNELS, dial_service
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import CHANNELS
 from bench.scenario.units import Count, Whole
 
 SERVICES = {"down": "discard", "up": "chargen", "echo": "echo"}

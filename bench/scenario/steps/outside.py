@@ -10,7 +10,8 @@ from bench.host.peers import PeerSocket
 from bench.host.uplink import Pending
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import dial, dial_service, milliseconds, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import dial, milliseconds, wait
 from bench.scenario.units import Count, HexBytes, Size
 
 APDU_PORT = 7817

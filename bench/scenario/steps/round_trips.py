@@ -7,7 +7,8 @@ from pydantic import Field
 
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import dial_service, exchange, milliseconds
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import exchange, milliseconds
 from bench.scenario.units import Count, Duration, Size, Span, Whole
 
 if TYPE_CHECKING:

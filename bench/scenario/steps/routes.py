@@ -8,7 +8,8 @@ from bench.channels.message import Cause
 from bench.host.peers import PeerSocket
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import dial, dial_service, exchange, milliseconds, service, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import dial, exchange, milliseconds, service, wait
 from bench.scenario.units import Count, Size, Truth, Whole
 
 

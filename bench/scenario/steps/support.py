@@ -55,26 +55,6 @@ def dial(context: StepContext, port: int, *, udp: bool = False, weight: int = 1)
     return socket
 
 
-def dial_service(context: StepContext, name: str, card: int, via: int = 0, weight: int = 1) -> PeerSocket:
-    """Connect to a service of ``card``; with ``via``, as an application of card ``via`` does it (through that card's relay).
-
-    ``weight`` is what the host asks for on the channel.
-    """
-    if not via:
-        listed = service(context, name, card)
-        return dial(context, listed.port, udp=listed.udp, weight=weight)
-    service(context, name, card)  # it must be offered before another card asks for it
-    relay = service(context, "relay", via)
-    socket = dial(context, relay.port, weight=weight)
-    context.engine.call(lambda: socket.write(f"{card} {name}\n".encode()))
-    expected = b"connected\r\n"
-    wait(context, lambda: len(socket.received) >= len(expected) or socket.ended)
-    if bytes(socket.received) != expected:
-        context.fail(f"card {via} could not open a channel to {name} of card {card}: {bytes(socket.received)!r}")
-    socket.received.clear()
-    return socket
-
-
 def exchange(context: StepContext, socket: PeerSocket, data: bytes, span: Span = ANSWER_WITHIN) -> int:
     """Send ``data`` and wait until as much has come back; gives the ticks it took. The card fails the point where what comes back differs."""
     begun = context.engine.now

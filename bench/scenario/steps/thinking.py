@@ -7,7 +7,8 @@ from pydantic import Field
 from bench.observe import Exchange, Observation
 from bench.scenario.context import StepContext
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.support import Watch, dial_service, exchange, milliseconds, wait
+from bench.scenario.steps.services import dial_service
+from bench.scenario.steps.support import Watch, exchange, milliseconds, wait
 from bench.scenario.units import Count, Duration, Span
 
 if TYPE_CHECKING:
