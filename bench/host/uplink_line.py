@@ -29,6 +29,8 @@ class LineSettings:
     """Bits a second, each way; 0: without bound."""
     loss: float = 0.0
     """Probability that a packet is lost, each way."""
+    duplication: float = 0.0
+    """Probability that a packet that is not lost comes twice, each with a latency of its own."""
     queue: int = 65_536
     """Bytes that may wait, each way."""
     mtu: int = 1500
@@ -121,7 +123,8 @@ class _Way:
         if line.chance(line.settings.loss):
             line.lost += 1
         else:
-            line.engine.after(line.delay(), lambda: line.arrived(packet, self.direction))
+            for _ in range(2 if line.chance(line.settings.duplication) else 1):
+                line.engine.after(line.delay(), lambda: line.arrived(packet, self.direction))
         if self.direction is Direction.OUT:
             line.on_room()
 

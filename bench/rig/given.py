@@ -54,6 +54,9 @@ class Given(FileModel):
     uplink_loss: Annotated[
         Number | None, Field(description="IP: probability that a packet is lost on the uplink", ge=0, le=1)
     ] = None
+    uplink_duplication: Annotated[
+        Number | None, Field(description="IP: probability that a packet comes twice over the uplink", ge=0, le=1)
+    ] = None
     uplink_mtu: Annotated[Count | None, Field(description="IP: MTU of the uplink in bytes (1500)", ge=576, le=9000)] = (
         None
     )

@@ -79,6 +79,7 @@ def line_settings(given: Given, engine: Engine) -> LineSettings:
         jitter=given.uplink_jitter.ticks(timebase) if given.uplink_jitter is not None else 0,
         bandwidth=given.uplink_bandwidth or 0,
         loss=given.uplink_loss or 0.0,
+        duplication=given.uplink_duplication or 0.0,
         mtu=given.uplink_mtu or 1500,
     )
 

@@ -132,10 +132,14 @@ class SetUplink(Step):
     jitter: Annotated[Duration | None, Field(description="what chance adds to the latency, at most")] = None
     bandwidth: Annotated[Whole | None, Field(description="bits a second, each way; 0: without bound")] = None
     loss: Annotated[Number | None, Field(description="probability that a packet is lost", ge=0, le=1)] = None
+    duplication: Annotated[Number | None, Field(description="probability that a packet comes twice", ge=0, le=1)] = None
     queue: Annotated[Count | None, Field(description="bytes that may wait, each way")] = None
+    mtu: Annotated[
+        Count | None, Field(description="longest packet; only the host knows at once, others are told", ge=576, le=9000)
+    ] = None
 
     def run(self, context: StepContext) -> None:
-        line = network(context).line
+        line, router = network(context).line, network(context).router
         timebase = context.engine.timebase
         old = line.settings
         new = replace(
@@ -144,10 +148,14 @@ class SetUplink(Step):
             jitter=old.jitter if self.jitter is None else self.jitter.ticks(timebase),
             bandwidth=old.bandwidth if self.bandwidth is None else self.bandwidth,
             loss=old.loss if self.loss is None else self.loss,
+            duplication=old.duplication if self.duplication is None else self.duplication,
+            mtu=old.mtu if self.mtu is None else self.mtu,
             queue=old.queue if self.queue is None else self.queue,
         )
 
         def change() -> None:
             line.settings = new
+            if router.uplink_interface is not None:
+                router.uplink_interface.mtu = new.mtu
 
         context.engine.call(change)

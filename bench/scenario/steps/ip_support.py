@@ -233,6 +233,8 @@ class Program:
     source: Callable[[int], bytes] = field(default=lambda _count: b"")
     """Gives up to so many bytes."""
     sink: Callable[[bytes], None] = field(default=lambda _data: None)
+    holds: bool = False
+    """What comes stays where it is until ``listen``: nobody is there yet to take it."""
     is_open: bool = False
     ended: bool = False
     reason: Reason | None = None
@@ -245,6 +247,8 @@ class Program:
         self.pump()
 
     def received(self, connection: Connection) -> None:
+        if self.holds:
+            return
         while data := self.tcp.read(connection, 65_536, self.engine.now):
             self.sink(data)
         self.ended = connection.peer_ended
@@ -269,16 +273,24 @@ class Program:
             if self._held:
                 return
 
+    def listen(self) -> None:
+        """Take what has come, and what comes."""
+        self.holds = False
+        if self.connection is not None:
+            self.received(self.connection)
+
     def close(self) -> None:
         """Say that no more will be sent, and read no more."""
         if self.connection is not None and self.reason is None:
             self.tcp.close(self.connection, self.engine.now, deaf=True)
 
 
-def connect(context: StepContext, origin: Station, destination: bytes, port: int, span: Span) -> Program:
+def connect(
+    context: StepContext, origin: Station, destination: bytes, port: int, span: Span, *, holds: bool = False
+) -> Program:
     """A program of a station connects; comes back when it is open, or known that it will not be (``reason``), or the time is over."""
     engine = context.engine
-    program = Program(engine, origin.tcp, origin.name)
+    program = Program(engine, origin.tcp, origin.name, holds=holds)
 
     def begin() -> None:
         try:

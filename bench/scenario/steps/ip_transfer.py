@@ -101,7 +101,7 @@ class IpTransfer(Step):
         destination = address_of(context, self.to, int(self.version))
         flows: list[_Stream] = []
         for number in range(1, self.connections + 1):
-            program = connect(context, origin, destination, TCP_PORTS[self.direction], Span(300 * 10**9))
+            program = connect(context, origin, destination, TCP_PORTS[self.direction], Span(300 * 10**9), holds=True)
             if not program.is_open:
                 why = program.reason.value if program.reason is not None else "no answer"
                 context.fail(f"connection {number} of {self.connections} could not be opened: {why}")
@@ -224,6 +224,7 @@ class _Stream:
 
     def start(self) -> None:
         self.program.sink = self._take
+        self.program.listen()
         if self.direction != "up":
             self.program.source = self._give
             self.program.pump()
