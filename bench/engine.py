@@ -6,6 +6,8 @@ monotonic clock the same heap runs in one asyncio loop in a thread of its own, s
 Time is an integer count of ticks since the engine began. The tick is chosen so that a nanosecond, a cycle of every card clock of the point and a
 tenth of an etu at every F and D of ISO/IEC 7816-3 are whole numbers: hz = lcm(10**9, 9600 * f). (9600 because 10 * D divides it for every D.)
 A tick count outgrows 64 bits after an hour of three common clocks: plain ints only, never floats.
+
+Longer than other files: both clocks of the one heap, and the timebase they count in.
 """
 
 import asyncio

@@ -133,7 +133,10 @@ class ClassDescriptor:
 
 
 def decode_descriptor(data: bytes) -> ClassDescriptor:
-    """Read a class descriptor. Raises CcidMessageError; features and voltages nobody has defined are kept as they are."""
+    """Read a class descriptor. Raises CcidMessageError; features and voltages nobody has defined are kept as they are.
+
+    Long because the descriptor is: a line for every field, there and back.
+    """
 
     def need(right: bool, offset: int, found: str, expected: str) -> None:
         if not right:

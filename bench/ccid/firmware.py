@@ -4,6 +4,8 @@ Whatever comes in is answered. A slot does one thing at a time (bError E0), no m
 works the host is told that more time is needed. An abort needs the control request and the message, in either order (5.3.1, 6.1.13): the command
 under way is answered with CMD_ABORTED, then the Abort itself. Left out: PIN entry (Secure), mechanical functions; both are refused.
 
+Longer than other files: each command of clause 6.1 has its handler here, and all of them act on the same lanes.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

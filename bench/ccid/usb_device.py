@@ -4,6 +4,8 @@ A carrier (usbredir, USB/IP) hands over whole transfers, as a host controller's 
 short and empty packets end what a function sends. What a function has no data for stays pending: that is NAK. A function is one class: it names its
 interfaces and is told of requests, data and configuration. One configuration; alternate settings are known. Left out: isochronous endpoints, remote
 wake-up, and the time the bus itself takes.
+
+Longer than other files: what a function is and the device it is part of are told by the same words.
 """
 
 from collections import deque

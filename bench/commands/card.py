@@ -90,7 +90,7 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
 )
 @click.option("--pcscd", "own", is_flag=True, help="Start a private pcscd, and serve to that.")
 @click.option("--once", is_flag=True, help="End when vpcd goes, with status 3, instead of waiting for it.")
-def card_command(
+def card_command(  # long: a line for every option, and what the help says
     way: str,
     cards: str,
     mtu: str,

@@ -30,7 +30,7 @@ EXIT_WRONG_INPUT = 2
 @click.option(
     "--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the ratios with their intervals there."
 )
-def compare_command(
+def compare_command(  # long: a line for every option, and what the help says
     sides: tuple[Path, ...],
     all_pairs: bool,
     margin: float,

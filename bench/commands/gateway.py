@@ -123,7 +123,7 @@ def serve_rig(
 @click.option(
     "--log", "level", type=click.Choice(LEVELS), default="info", show_default=True, help="The least that is logged."
 )
-def gateway_command(
+def gateway_command(  # long: a line for every option, and what the help says
     rig: str | None,
     rig_name: str | None,
     listen: tuple[str, ...],

@@ -42,7 +42,7 @@ EXIT_WRONG_INPUT = 2
     help="Write a summary for a chat or a pull request there.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write every number there.")
-def regress_command(
+def regress_command(  # long: a line for every option, and what the help says
     directories: tuple[Path, ...],
     baseline: str | None,
     since: str | None,

@@ -38,7 +38,7 @@ DEFAULT_PATH = "scenarios"
 @click.option("--no-report", is_flag=True, help="No report.html: `cardbench report` makes it when wanted.")
 @click.option("--alluredir", metavar="DIR", help="Write Allure results there as well.")
 @click.option("--junitxml", metavar="FILE", help="Write a JUnit file as well.")
-def run_command(
+def run_command(  # long: a line for every option, and what the help says
     paths: tuple[str, ...],
     rig: str | None,
     rig_name: str | None,

@@ -3,6 +3,8 @@
 Brings the card up (answer to reset, then whatever the stack's greeting is), keeps HopTerminal's commands going over the port, puts ordinary APDUs in
 between them, and notices when the card goes. Follows docs/protocol.md, 1.5 to 1.7 and 2.
 
+Longer than other files: bringing up, hop commands and APDUs take turns at the one port.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

@@ -3,6 +3,8 @@
 One channel end of node 0 for each connection. Nothing is dropped: a card earns credit only as the connection takes its messages, and the uplink
 may send only what the channel has room for.
 
+Longer than other files: a gateway and its pipes, each of which knows the other's state.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

@@ -1,5 +1,7 @@
 """The host as a router between a chain of cards and a network (the paper, 3.3): two interfaces, the addresses of the cards, and their names.
 
+Longer than other files: both interfaces of one machine, whose routes, leases and names change together.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

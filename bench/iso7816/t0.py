@@ -7,6 +7,8 @@ The error signal (7.3) is the line's: a receiver of T=0 gives it for every chara
 then told of ``damaged`` characters, and the sender's ``signalled`` repeats from that one on. Repetitions are limited to three, as ISO/IEC 7816-3 does
 not say and EMV and ETSI do.
 
+Longer than other files: terminal and card beside each other, so that one clause is read in one place.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

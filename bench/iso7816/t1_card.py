@@ -10,6 +10,8 @@ each step is carried out. Decisions where the standard leaves room:
 - It gives up after three attempts, after two for S(IFS request), and listens (rules 7.4 and 8); any valid block sets it
   going again.
 
+Longer than other files: every action of the table has its method here.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
@@ -110,6 +112,7 @@ class T1Card:
         """`nodes` are the DADs (0 to 7) that live here, `ifsc` is what the ATR says, `wtx` the multiplier to ask for.
 
         `wtxs` is how often more time is asked for before each answer, needed or not: a storm, where it is many.
+        (Long: its variables, and a method for each action of the table.)
         """
         if not nodes or not all(0 <= dad <= 7 for dad in nodes):
             raise T1UsageError(f"nodes {sorted(nodes)}: at least one, each with a DAD of 0 to 7 (11.3.2.1)")

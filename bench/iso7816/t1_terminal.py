@@ -1,7 +1,6 @@
 """T=1, the interface device's side (ISO/IEC 7816-3:2006, clause 11), as a machine without I/O.
 
-Bursts and times go in; bursts, outcomes and the next deadline come out. What follows on what is in `t1_table_terminal`;
-here
+Bursts and times go in; bursts, outcomes and the next deadline come out. What follows on what is in `t1_table_terminal`; here
 is how each step is carried out.
 
 Decisions where the standard leaves room:
@@ -16,6 +15,8 @@ Decisions where the standard leaves room:
   annex A, scenario 13). Two sides that only ever ask each other again are stopped after six blocks without progress.
 - Rules 2.1, 2.2, 5 and 6 to 7.3 are worded as the standard has them; 7.4 to 7.6, 8 and 9 as implementations quote
   them. Check against the text before certifying on a sub-number.
+
+Longer than other files: every action of the table has its method here.
 
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
@@ -68,6 +69,7 @@ class T1Terminal:
         edc: EdcScheme = LRC,
         requests_max: int = 1000,
     ) -> None:
+        """The leading edge of the last character was at `last_received`. (Long: its variables, and a method for each action of the table.)"""
         self.timing = timing
         self.edc = edc
         self.ifsc = ifsc

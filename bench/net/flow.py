@@ -166,6 +166,7 @@ class Flow:
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def carry(self, flags: int, seq: int, ack: int, window: int, payload: bytes | bytearray, now: int) -> bool:
+        """Send a segment; whether the link took it. (Long, and without calls: it runs for every segment.)"""
         node = self.node
         if self._changes != node.routes.changes:
             self._find_way()

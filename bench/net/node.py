@@ -222,7 +222,7 @@ class Node:
         dont_fragment: bool = False,
         traffic_class: int = 0,
     ) -> Sent:
-        """Send a payload of the node's own, in fragments where it must be and may be."""
+        """Send a payload of the node's own, in fragments where it must be and may be. (Long: what both versions of IP want, side by side.)"""
         if destination in self.own or is_loopback(destination):
             self._loop.append(_whole(source, destination, protocol, payload, hop_limit))
             if not self._looping:

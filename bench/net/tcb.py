@@ -74,6 +74,7 @@ class Tcb:
     )
 
     def __init__(self, ends: Endpoints, wire: Wire, settings: TcpSettings, own_mss: int) -> None:
+        """In CLOSED. (Long: a line for every variable.)"""
         self.ends = ends
         self.wire = wire
         self.settings = settings

@@ -4,6 +4,8 @@ PC/SC cannot choose a baud rate, a clock or a voltage: the driver does. Where th
 observed, else ``ta1`` and ``clock_hz`` are 0: unknown. Time stamps are taken in the reader's thread right around SCardTransmit: they include the
 way to pcscd, the driver and the bus.
 
+Longer than other files: a reader is its state, and every call of the driver may end it.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

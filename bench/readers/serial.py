@@ -11,6 +11,8 @@ Parity is known at local ports only, and not for the answer to reset of a card o
 The operating class is what the adapter supplies. A cold reset takes the line that is not RST away and gives it back: adapters that feed on it lose
 power then; at all others it is a reset like a warm one.
 
+Longer than other files: sending, hearing and the port's faults share the times of one line.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

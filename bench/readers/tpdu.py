@@ -4,6 +4,8 @@ Power and PPS, rate and times are the host's business at this level, as on a rea
 what this end of the line goes by. A host that forgets it hears garbage. T=0 TPDUs are carried by ``T0Terminal``; of T=1, blocks there and back as
 they are, CWT and BWT watched, so that the host's own T=1 sees every block.
 
+Longer than other files: one slot, at both levels, with one line and one set of parameters.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 

@@ -40,6 +40,7 @@ def pictures(records: Records) -> tuple[Picture, Picture]:
 
 
 def _shares(frame: pd.DataFrame, records: Records) -> Picture:
+    """Each channel beside an equal share. (Long: every column is named, for the picture and for its table.)"""
     title, id = "What each channel got", "channel-shares"
     if frame.empty:
         return Picture(

@@ -52,7 +52,7 @@ def select(records: Records) -> pd.Series[bool]:
 
 
 def picture(records: Records) -> Picture:
-    """Every round trip over its hops, with a fitted line per series."""
+    """Every round trip over its hops, with a fitted line per series. (Long: every column is named, for the picture and for its table.)"""
     title, id = "Latency by hops", "latency-by-hops"
     frame = add_rate(with_parameters(records.measurements[select(records)], records))
     if frame.empty:

@@ -1,6 +1,8 @@
 """The option negotiation automaton of RFC 1661, chapter 4: its table, and the machine that runs it for LCP, IPCP and IPV6CP alike.
 
 What the options mean is a ``Negotiator``'s business. Units: times are ticks, handed in.
+
+Longer than other files: the table of 4.1 stands here as the standard prints it.
 """
 
 from collections.abc import Callable
