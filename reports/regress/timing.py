@@ -12,7 +12,16 @@ import numpy as np
 from reports.regress.history import History, differences
 from reports.regress.model import Certainty, Course, FactChange, NoiseFloor, SeriesTurn, TimingTally
 from reports.regress.nights import Night, NightSeries
-from reports.stats.changes import ALARM, FIRST_NIGHT, GATE, Change, changes, night_correlation, night_spread, stands_out
+from reports.stats.changes import (
+    FALSE_ALARMS,
+    FIRST_NIGHT,
+    GATE,
+    Change,
+    changes,
+    night_correlation,
+    night_spread,
+    stands_out,
+)
 from reports.stats.family import holm
 from reports.stats.scipy_functions import Floats
 from reports.timings import Better
@@ -205,5 +214,5 @@ def _tally(followed: Sequence[_Followed]) -> TimingTally:
         followed=len(long),
         too_short=len(real) - len(long),
         below_gate=below,
-        expected_false_alarms=ALARM * len(long),
+        expected_false_alarms=FALSE_ALARMS * len(long),
     )

@@ -1,9 +1,9 @@
 """Change points in nightly values: when a series went to another level, and stayed there.
 
-Two rules look at each night; either is an alarm when the shift of the medians is at least the gate, and at least 1.4 robust standard deviations
-of the nights before.
+Two rules look at each night; either is an alarm when the shift of the medians is at least the gate, and at least 1.5 robust standard
+deviations of the nights before.
 
-- Seven nights against up to 28 before them: Mann and Whitney's test, exact, two-sided p of at most 0.0011 (|z| > 3.09 for 7 against 28).
+- Seven nights against up to 28 before them: Mann and Whitney's test, exact, two-sided p of at most 0.0042.
 - Three nights against up to 28 before them, for large shifts, which need not wait six nights: all three beyond every night before, on one side,
   and their median at least four robust standard deviations away.
 
@@ -13,6 +13,7 @@ nights do harm: `reports.stats.simulate` shows how much, docs/regress.md has the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,17 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.stats.ranks import mann_whitney_distribution
-from reports.stats.scipy_functions import Floats, rank_correlation
+from reports.stats.scipy_functions import Floats, normal_quantile, rank_correlation
 
 RECENT: Final = 7
 BEFORE: Final = 28
 QUICK: Final = 3
 GATE: Final = 0.01
 """The smallest shift that is told, as a share of the median before."""
-SPREAD_GATE: Final = 1.4
-"""The smallest shift in robust standard deviations of the nights before: 1 % at 0.7 %, and noisier series as silent as that."""
-ALARM: Final = 0.0011
-"""Of seven nights against 28 the two-sided p of U = 23 is 0.00102: |z| > 3.09."""
+SPREAD_GATE: Final = 1.5
+"""The smallest shift in robust standard deviations of the nights before: about 1 % at 0.7 %, and noisier series nearly as silent as that."""
+ALARM: Final = 0.0042
+"""Of seven nights against 28 the two-sided p of U = 31 is 0.00418: one of seven nights may stand out the wrong way (U is 28 then)."""
+FALSE_ALARMS: Final = 0.0015
+"""At most so many false alarms a series and night, whatever the scatter, where nights are independent (measured: docs/regress.md)."""
 QUICK_SIGMAS: Final = 4.0
 QUICK_FEWEST: Final = 14
 """Nights before, at the least, for the quick rule: fewer tell little of their own spread."""
@@ -79,7 +82,7 @@ def look(before: Floats, recent: Floats, gate: float = GATE, alarm_p: float = AL
     middle = np.median(before, axis=1)
     shift = np.median(recent, axis=1) / middle - 1
     p = _rank_test(before, recent)
-    spread = _MAD_TO_SIGMA * np.median(np.abs(before / middle[:, None] - 1), axis=1)
+    spread = _trimmed_spread(before) / middle
     alarm = (p <= alarm_p) & (np.abs(shift) >= np.maximum(gate, SPREAD_GATE * spread))
     nights = np.concatenate([before, recent[:, : RECENT - QUICK]], axis=1)[:, -BEFORE:]
     if nights.shape[1] >= QUICK_FEWEST:
@@ -151,6 +154,18 @@ def _rank_test(before: Floats, recent: Floats) -> Floats:
     extreme = np.ceil(np.minimum(u, top - u)).astype(np.int64)
     p: Floats = np.minimum(1.0, 2 * distribution[extreme])
     return p
+
+
+def _trimmed_spread(values: Floats) -> Floats:
+    """Standard deviations, row by row, of what is left when one in fourteen values is taken off at either end, scaled for normal values."""
+    count = values.shape[1]
+    off = count // 14
+    spread: Floats = np.sort(values, axis=1)[:, off : count - off].std(axis=1)
+    if off:
+        edge = normal_quantile(1 - off / count)
+        density = math.exp(-edge * edge / 2) / math.sqrt(2 * math.pi)
+        spread = spread / math.sqrt(1 - 2 * edge * density / (1 - 2 * off / count))
+    return spread
 
 
 def _quick(before: Floats, recent: Floats, gate: float) -> tuple[Flags, Floats]:
