@@ -86,7 +86,7 @@ class TcpQueue(Step):
 class TcpResets(Step):
     """Sends an open connection and a port without a service what is not theirs, and holds each answer to the standard.
 
-    A reset or a SYN within the window that is not exact, and an acknowledgement of what was never sent, are asked about and change nothing (RFC 5961).
+    A reset or a SYN within the window that is not exact, and an acknowledgement of what was never sent, are asked about, no more (RFC 5961).
     An exact reset ends the connection; a segment that belongs to nobody is answered with the reset of RFC 9293, 3.10.7.1.
 
     Example:
