@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from pathlib import Path
 from types import FrameType
@@ -17,10 +17,11 @@ from bench.commands.gateway import EXIT_BENCH
 from bench.files.mistakes import FileError
 from bench.host.drive import SlavedDrive
 from bench.host.ip_pool import AddressPool
+from bench.host.memory import HostMemory, HostMemoryError
 from bench.host.names import NameZone
 from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
-from bench.host.router import Router, RouterSettings
+from bench.host.router import Router
 from bench.host.tun import TunError, TunUplink
 from bench.host.tun_setup import Interface, TunSetup, open_tun
 from bench.host.uplink_line import UPLINK_HOP, UplinkLine
@@ -32,7 +33,7 @@ from bench.rig.build import Rig, build_rig, poll_plan
 from bench.rig.driving import OWN_POLLS, drive_rig
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
-from bench.rig.ip_network import POOL4, POOL6, POOL_SIZE, STATIC4, STATIC6, line_settings
+from bench.rig.ip_network import line_settings, router_settings
 from bench.rig.model import ReaderKind, RigModel
 from fixtures.options import read_rig_choice
 
@@ -62,24 +63,26 @@ class RunningRoute:
         *,
         paced: bool = False,
         seed: int = 1,
+        memory: HostMemory | None = None,
         prepare: Callable[[Rig], None] | None = None,
     ) -> None:
-        """Raises RigError and RigNotAble for the rig, TunError for the device. ``prepare`` may change the rig before anything is powered."""
+        """Raises RigError and RigNotAble for the rig, TunError for the device.
+
+        ``memory`` is what an earlier router knew; ``prepare`` may change the rig before anything is powered.
+        """
         if model.reader.kind is ReaderKind.SOFTWARE and "poll_ms" not in model.model_fields_set:
             model = model.model_copy(update={"poll_ms": OWN_POLLS})
         self.on_gone: Callable[[], None] = _nothing
         """The device was taken away. Called in the drive's thread."""
         self._stopped = False
-        size = given.pool or POOL_SIZE
-        pools = (AddressPool(POOL4, size), AddressPool(POOL6, size)) if given.addressing == "pool" else ()
-        settings = RouterSettings(
-            uplink=tuple((each.ip + 1).packed for each in link.machine), static=(STATIC4, STATIC6), pools=pools
-        )
+        memory = memory if memory is not None else HostMemory()
+        uplink = tuple((each.ip + 1).packed for each in link.machine)
+        settings = replace(router_settings(given, memory), uplink=uplink)
         self.rig: Rig = build_rig(model, given, NullSink(), seed, model.real)
         try:
             if prepare is not None:
                 prepare(self.rig)
-            routes = (*settings.prefixes, *settings.static, *(_around(each) for each in pools))
+            routes = (*settings.prefixes, *settings.static, *(_around(each) for each in settings.pools))
             device = open_tun(TunSetup(link.name, link.mtu, link.machine, routes, link.namespace))
         except BaseException:
             self.rig.close()
@@ -99,7 +102,7 @@ class RunningRoute:
         self.line.on_delivered = self._to_machine
         self.tun.on_packet = self._from_machine
         self.tun.on_gone = lambda _error: self.on_gone()
-        self.router: Router = self.host.route(settings, NameZone())
+        self.router: Router = self.host.route(settings, NameZone(remembered=memory.names))
         self.router.connect(self.line)
 
     def start(self) -> None:
@@ -124,6 +127,10 @@ class RunningRoute:
         return self.drive.call(
             lambda: {number: tuple(text(each) for each in router.addresses(number)) for number in router.cards}
         )
+
+    def memory(self) -> HostMemory:
+        """What a router that is started later should know: addresses given to cards, and whose the names are."""
+        return self.drive.call(self.router.memory)
 
     def _to_machine(self, packet: bytes) -> None:
         self.tun.send(packet)  # what the kernel does not take is lost, as on any network
@@ -176,8 +183,13 @@ def capture_to(running: RunningRoute, stream: BinaryIO) -> None:
 )  # fmt: skip
 @click.option("--paced", is_flag=True, help="Software cards take the time their lines take.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of what chance decides.")
+@click.option(
+    "--memory",
+    metavar="FILE",
+    help="Keep which card was given which address and name in this file, for the next start.",
+)
 @click.option("--capture", metavar="FILE", help="Write the packets on the link to a pcapng file.")
-def route_command(
+def route_command(  # long: a line for every option, and what the help says
     name: str,
     netns: str,
     link_mtu: int,
@@ -190,6 +202,7 @@ def route_command(
     more: tuple[str, ...],
     paced: bool,
     seed: int,
+    memory: str | None,
     capture: str | None,
 ) -> None:
     """Give every card of a rig an address of its own on this machine: ping it, open its web page, let it call out.
@@ -217,6 +230,9 @@ def route_command(
         if cards is None and model.cards:
             given = Given.model_validate({**given.texts(), "cards": str(len(model.cards))})
         link = LinkOptions(name, netns, link_mtu, _addresses(addresses))
+        kept = Kept(Path(memory)) if memory is not None else None
+    except HostMemoryError as error:
+        raise click.UsageError(f"--memory {error}") from None
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from None
     stop, gone = threading.Event(), threading.Event()
@@ -233,17 +249,18 @@ def route_command(
     try:
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(_opened(capture)) if capture is not None else None
-            running = RunningRoute(model, given, link, paced=paced, seed=seed)
+            known = kept.memory if kept is not None else None
+            running = RunningRoute(model, given, link, paced=paced, seed=seed, memory=known)
             stack.callback(running.stop)
             running.on_gone = taken
             if stream is not None:
                 capture_to(running, stream)
             running.start()
             click.echo(f"{name} is up (Ctrl-C ends)")
-            _watch(running, stop)
+            _watch(running, stop, kept)
     except RigNotAble as reason:
         raise click.UsageError(str(reason)) from None
-    except (RigError, TunError) as error:
+    except (RigError, TunError, HostMemoryError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BENCH)
     if gone.is_set():
@@ -251,7 +268,21 @@ def route_command(
         sys.exit(EXIT_BENCH)
 
 
-def _watch(running: RunningRoute, stop: threading.Event) -> None:
+class Kept:
+    """The file in which a router's memory is kept. Raises HostMemoryError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.memory = HostMemory.read(path)
+
+    def keep(self, memory: HostMemory) -> None:
+        """Write it, where it is not what is there."""
+        if memory != self.memory:
+            memory.write(self.path)
+            self.memory = memory
+
+
+def _watch(running: RunningRoute, stop: threading.Event, kept: Kept | None) -> None:
     """Tell of cards that come and go, until the end."""
     known: dict[int, tuple[str, ...]] = {}
     sys.stdout.flush()
@@ -262,6 +293,8 @@ def _watch(running: RunningRoute, stop: threading.Event) -> None:
                 click.echo(f"card {number}: {', '.join(now[number]) if number in now else 'gone'}")
         known = now
         sys.stdout.flush()
+        if kept is not None:
+            kept.keep(running.memory())
         if (failure := running.drive.failure()) is not None:
             raise RigError(f"{type(failure).__name__}: {failure}")
 

@@ -16,9 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from bench.commands.route import route_command
+from bench.host.ip_pool import Lease
+from bench.host.memory import HostMemory
 from bench.host.tun import TunError, check_name
 from bench.host.tun_setup import TunSetup, open_tun
 from bench.net.dns import query, read_answer
+from bench.net.protocols import address
 from tests.gateway.support import wait
 from tests.witness.linux_net import Lab, missing_means, namespace, tshark_finds
 
@@ -81,6 +84,28 @@ def test_everything_is_there_and_goes_again(tmp_path: Path) -> None:
         assert shutil.which("tshark") is None or tshark_finds(capture, "dns") != []
 
 
+def test_what_it_remembers_is_kept_in_a_file_and_holds_at_the_next_start(tmp_path: Path) -> None:
+    """The file gives the first card an address that order alone would not; the second one's is in it as soon as it is granted."""
+    memory = tmp_path / "memory"
+    first = Lease(b"CB0001", address("10.78.48.9"))
+    HostMemory((first,)).write(memory)
+    with namespace() as name:
+        words = (*COMMAND, "--netns", name, "--cards", "2", "--given", "addressing=pool", "--memory", str(memory))
+        silent = subprocess.DEVNULL
+        process = subprocess.Popen(words, stdin=silent, stdout=silent, stderr=silent)
+        try:
+            wait(lambda: len(HostMemory.read(memory).names) == 2)
+            kept = HostMemory.read(memory)
+            lab = Lab(name, None, 1500, memory)  # type: ignore[arg-type]  # programs alone are run in it
+            lab.checked("ping", "-c", "1", "-W", "20", "10.78.48.9")
+        finally:
+            process.kill()
+            process.wait(10)
+    assert first in kept.leases
+    assert {each.identity for each in kept.leases} == {b"CB0001", b"CB0002"}
+    assert {(each.identity, each.label) for each in kept.names} == {(b"CB0001", "card-1"), (b"CB0002", "card-2")}
+
+
 def test_killed_it_leaves_nothing() -> None:
     with namespace() as name, routing(name) as process:
         process.kill()
@@ -108,6 +133,7 @@ def test_an_interface_that_is_taken_away_is_told() -> None:
         (("--given", "no_such=1"), 2, "no_such"),
         (("--given", "stack=channel"), 2, "must carry the IP stack"),
         (("--capture", "/no/such/place"), 2, "No such file"),
+        (("--memory", "/dev/null"), 2, "expected '# cardbench host memory 1'"),
     ],
 )
 def test_mistakes_are_named(words: tuple[str, ...], status: int, said: str) -> None:
