@@ -1,7 +1,8 @@
 """The host's side of CCID 1.1, one slot of one reader, without I/O: powering, rates, exchanges at every level.
 
 Everything that talks is a generator of steps (``driver_pipe``). Under T=1 at TPDU and character level our own T=1 runs on top, at character level our
-own T=0, too; short and extended APDU levels take what they are given. Left out: Secure (PIN entry), Mechanical, T0APDU.
+own T=0, too; short and extended APDU levels take what they are given. What an exchange has no use for (Escape, IccClock, T0APDU, Secure,
+Mechanical) goes out as it is given (``command``).
 
 Times are nanoseconds, lengths are bytes.
 """
@@ -13,7 +14,7 @@ from typing import Final
 
 from bench.ccid.codes import IccState, PowerSelect, SlotError
 from bench.ccid.commands import (
-    Escape,
+    Command,
     GetParameters,
     GetSlotStatus,
     IccPowerOff,
@@ -38,7 +39,7 @@ from bench.ccid.driver_plan import KHZ, Plan, RateBy
 from bench.ccid.errors import CcidMessageError
 from bench.ccid.messages import decode_notification
 from bench.ccid.parameters import T0Parameters, T1Parameters
-from bench.ccid.responses import DataBlock, DataRateAndClock, EscapeAnswer, HardwareError, Parameters, SlotChange
+from bench.ccid.responses import DataBlock, DataRateAndClock, HardwareError, Parameters, Response, SlotChange
 from bench.iso7816.atr import CLASSES, T15, Atr, AtrError, parse_atr
 from bench.iso7816.port import ExchangeLevel
 from bench.iso7816.pps import Pps, evaluate, expected_length
@@ -128,11 +129,9 @@ class CcidDriver:
         response = yield from self.pipe.ask(GetSlotStatus)
         return response.status.icc
 
-    def escape(self, data: bytes) -> Steps[bytes]:
-        """The manufacturer's own commands."""
-        response = yield from self.pipe.ask(lambda slot, seq: Escape(slot, seq, data))
-        assert isinstance(response, EscapeAnswer)
-        return response.data
+    def command(self, make: Callable[[int, int], Command]) -> Steps[Response]:
+        """Any message of the class, made of slot and number. What it changes of power or parameters its sender must know. Raises DriverError."""
+        return (yield from self.pipe.ask(make, POWER_NS))
 
     def _power_up(self, asked: Asked) -> Steps[Powered]:
         first: DriverError | None = None

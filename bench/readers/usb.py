@@ -3,6 +3,8 @@
 What is said is ``bench.ccid.driver``'s business; this gives it a thread, time stamps and names for what breaks. Time stamps are taken right before
 the first bulk transfer of an exchange and right after its last.
 
+Longer than other files: a reader is its state, and every call of the driver may end it.
+
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
@@ -13,12 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from bench.ccid.commands import Command
 from bench.ccid.descriptor import ClassDescriptor, decode_descriptor
 from bench.ccid.driver import Asked, CcidDriver, Powered, notified
 from bench.ccid.driver_errors import CardError, Trouble, UnableError
 from bench.ccid.driver_levels import Exchanged
 from bench.ccid.driver_plan import KHZ, Plan, RateBy
 from bench.ccid.errors import CcidError
+from bench.ccid.responses import Response
 from bench.engine import MonotonicEngine
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
 from bench.readers.activation import Wishes
@@ -289,6 +293,21 @@ class UsbReader:
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:
         self._thread.put(_Exchange(self, command, done))
 
+    def command(self, make: Callable[[int, int], Command], done: Callable[[Response | None, str], None]) -> None:
+        """Any message, such as ``lambda slot, seq: IccClock(slot, seq, ClockCommand.STOP)``; ``done`` gets what came, or None and why."""
+        epoch = self.epoch
+
+        def answered(response: Response) -> None:
+            if epoch == self.epoch:
+                done(response, "")
+
+        def failed(error: Exception) -> None:
+            if epoch == self.epoch:
+                done(None, self._explain(error, powering=True))
+
+        what = f"a command to {self.wanted}"
+        self._thread.submit(what, lambda: self._command(make), answered, failed, _ns(self.limits.power))
+
     def close(self) -> bool:
         self.engine.call(self._leave)
         ears = self._ears.close(self.limits.close)
@@ -306,6 +325,10 @@ class UsbReader:
         link, driver = self._link, self._driver
         if link is not None and driver is not None:
             self._told(lambda: link.run(driver.power_down(), self._given_up, self.limits.power))
+
+    def _command(self, make: Callable[[int, int], Command]) -> Response:
+        link, driver = self._opened()
+        return self._told(lambda: link.run(driver.command(make), self._given_up, self.limits.power))
 
     def carry(self, command: bytes) -> Exchanged:
         """One exchange. Blocks. Raises what the driver and the pipes raise."""

@@ -12,9 +12,26 @@ import pytest
 
 from bench.card.profile import CardProfile
 from bench.ccid import driver_blocks
-from bench.ccid.codes import ClassRequest
-from bench.ccid.commands import GetSlotStatus, IccPowerOff, XfrBlock
+from bench.ccid.codes import ClassRequest, ClockCommand, Mechanics, PowerSelect
+from bench.ccid.commands import (
+    Command,
+    Escape,
+    GetParameters,
+    GetSlotStatus,
+    IccClock,
+    IccPowerOff,
+    IccPowerOn,
+    Mechanical,
+    ResetParameters,
+    Secure,
+    SetDataRateAndClock,
+    SetParameters,
+    T0Apdu,
+    XfrBlock,
+)
 from bench.ccid.descriptor import ClassDescriptor, Feature
+from bench.ccid.parameters import T0Parameters
+from bench.ccid.responses import DataBlock, DataRateAndClock, Parameters, Response, SlotStatus
 from bench.engine import MonotonicEngine, Timebase
 from bench.iso7816.apdu import CommandApdu
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp
@@ -213,6 +230,48 @@ def test_messages_longer_than_a_transfer_and_such_as_fill_their_packets(bench: B
         data = (bytes(range(256)) * 12)[:size]
         answer = bench.exchange(reader, CommandApdu(0xA0, 0xEC, 0, 0, data, 65_536).encode())
         assert answer.response == data + b"\x90\x00"
+
+
+REFUSED = "reader fault: {} is refused, CMD_NOT_SUPPORTED (00); see whether the reader can do that"
+COMMANDS: list[tuple[Callable[[int, int], Command], type[Response] | str]] = [
+    (GetSlotStatus, SlotStatus),
+    (GetParameters, Parameters),
+    (ResetParameters, Parameters),
+    (lambda slot, seq: SetParameters.of(slot, seq, T0Parameters()), Parameters),
+    (lambda slot, seq: SetDataRateAndClock(slot, seq, CLOCK_HZ // 1000, CLOCK_HZ // 372), DataRateAndClock),
+    (lambda slot, seq: XfrBlock(slot, seq, HELLO), DataBlock),
+    (IccPowerOff, SlotStatus),
+    (lambda slot, seq: IccPowerOn(slot, seq, PowerSelect.V5), DataBlock),
+    (lambda slot, seq: IccClock(slot, seq, ClockCommand.STOP), REFUSED.format("ICC_CLOCK")),
+    (lambda slot, seq: T0Apdu(slot, seq, 3, 0x00, 0xC2), REFUSED.format("T0_APDU")),
+    (lambda slot, seq: Secure(slot, seq, b"\x00"), REFUSED.format("SECURE")),
+    (lambda slot, seq: Mechanical(slot, seq, Mechanics.EJECT), REFUSED.format("MECHANICAL")),
+    (lambda slot, seq: Escape(slot, seq, b"\x02"), "reader fault: ESCAPE is refused, BAD_DATA (0A)"),
+]
+"""Every message of the class but Abort, and its answer or why there is none, of a reader at TPDU level that stops no clock."""
+
+
+@pytest.mark.parametrize(("make", "awaited"), COMMANDS, ids=[make(0, 0).type.name.lower() for make, _ in COMMANDS])
+def test_every_message_of_the_class_goes_out_and_its_answer_comes_back(
+    bench: Bench, make: Callable[[int, int], Command], awaited: type[Response] | str
+) -> None:
+    pipes = bench.device(descriptor(), T0)
+    reader = bench.reader()
+    bench.up(reader)
+    answers: list[tuple[Response | None, str]] = []
+    bench.engine.call(lambda: reader.command(make, lambda *answer: answers.append(answer)))
+    bench.wait(lambda: bool(answers))
+    ((response, error),) = answers
+    sent = pipes.loop.said[-1]
+    assert sent == make(0, sent[6]).encode()
+    if isinstance(awaited, str):
+        assert response is None
+        assert error.startswith(awaited)
+        assert bench.faults == [error]
+        assert bench.exchange(reader, HELLO).response == b"\x61\x05", "a refusal does not harm"
+    else:
+        assert isinstance(response, awaited)
+        assert (response.seq, error, bench.faults) == (sent[6], "", [])
 
 
 def test_another_clock(bench: Bench) -> None:

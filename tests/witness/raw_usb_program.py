@@ -1,7 +1,7 @@
 """Runs in the guest: raw USB readers of ours, driven by lines on standard input. Each is answered by one line of JSON.
 
 NAME open DEVICE SLOT [CLOCK_HZ]     NAME up [ta1=96] [protocol=1] ...     NAME x COMMAND     NAME time COUNT COMMAND
-NAME card SECONDS [LAST]     NAME fault SECONDS     NAME about     NAME down     NAME close     NAME user UID
+NAME card SECONDS [LAST]     NAME fault SECONDS     NAME about     NAME down     NAME ccid NAME     NAME close     NAME user UID
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import threading
 import time
 from dataclasses import replace
 
+from bench.ccid.commands import GetParameters, GetSlotStatus, IccClock, ResetParameters
+from bench.ccid.responses import Response
 from bench.engine import MonotonicEngine, Timebase
 from bench.iso7816.port import Answer, PowerUp
 from bench.readers.activation import Wishes
@@ -136,6 +138,22 @@ class Program:
         self.engine.wait(told_enough, round(float(seconds) * self.engine.timebase.hz))
         told, self.cards[:] = list(self.cards), []
         return {"cards": told}
+
+    def do_ccid(self, name: str) -> dict[str, object]:
+        """A message of the class without parameters, by its name."""
+        reader = self.reader
+        assert reader is not None
+        answers: list[dict[str, object]] = []
+        make = {"GetSlotStatus": GetSlotStatus, "GetParameters": GetParameters, "ResetParameters": ResetParameters}.get(
+            name, IccClock
+        )
+
+        def done(response: Response | None, error: str) -> None:
+            answers.append({"answer": type(response).__name__, "error": error})
+
+        self.engine.call(lambda: reader.command(make, done))
+        assert self.engine.wait(lambda: bool(answers), WAIT_S * self.engine.timebase.hz)
+        return answers[0]
 
     def do_close(self) -> dict[str, object]:
         assert self.reader is not None

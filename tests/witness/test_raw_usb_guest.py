@@ -166,6 +166,11 @@ class TestOurDevice:
                 assert cards[0].contacts.rate.ta1 == ta1
                 assert program.exchange("t0", ECHO_T0) == b"\x61\x05"
                 assert program.exchange("t0", "00C0000005") == b"hello\x90\x00"
+            answers = {"GetSlotStatus": "SlotStatus", "GetParameters": "Parameters", "IccClock": "NoneType"}
+            for name, answer in answers.items():
+                got = program.ask(f"t0 ccid {name}")
+                assert got["answer"] == answer, got
+            assert "ICC_CLOCK is refused, CMD_NOT_SUPPORTED" in str(got["error"])
 
     def test_t1_with_our_engine_on_top(self, guest: Guest, program: Program, tmp_path: Path) -> None:
         with our_reader(guest, tmp_path / "usb", T1) as (_, cards), opened_reader(program, "t1", OURS):
