@@ -96,4 +96,4 @@ def test_false_alarms_stay_rare(weather: Weather) -> None:
 def test_two_percent_is_found_within_seven_nights(weather: Weather) -> None:
     found = found_within(weather, 0.02, 1_000)
     assert found[-1].value >= 0.95
-    assert found_within(weather, -0.1, 300)[2].value >= 0.8  # a large one in three
+    assert found_within(weather, -0.1, 300)[2].value >= 0.7  # a large one in three
