@@ -40,10 +40,12 @@ class Plan:
     """What GET_DATA_RATES listed."""
 
     def has(self, feature: Feature) -> bool:
+        """Whether the reader's descriptor says that it does this by itself."""
         return bool(self.descriptor.features & feature)
 
     @property
     def rate_by(self) -> RateBy:
+        """Who brings the line to its rate."""
         if self.has(Feature.AUTO_NEGOTIATION):
             return RateBy.READER
         if self.has(Feature.AUTO_PPS):

@@ -58,7 +58,8 @@ class Wire(Protocol):
     def room(self, flow: bytes, length: int) -> int:
         """How many more packets of such a length may be emitted."""
 
-    def freed(self, channel: "Channel") -> None: ...
+    def freed(self, channel: "Channel") -> None:
+        """The channel is over: its number may be used again."""
 
 
 class Channel:

@@ -15,6 +15,8 @@ HOST: Final = 0
 
 
 class MessageType(IntEnum):
+    """The low half of a message's first byte (3.1)."""
+
     OPEN = 1
     OPENED = 2
     REFUSED = 3
@@ -45,6 +47,8 @@ class Transport(IntEnum):
 
 
 class AddressKind(IntEnum):
+    """What the bytes of an address are."""
+
     NONE = 0
     NAME = 1
     IPV4 = 4

@@ -67,6 +67,7 @@ class ChannelTable:
         return self._room(flow, length)
 
     def freed(self, channel: Channel) -> None:
+        """See ``Wire``."""
         self._ends.pop(channel.number, None)
         self._flows.pop(channel._flow, None)
 

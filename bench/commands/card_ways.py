@@ -38,4 +38,5 @@ def chain_text(order: ServeOrder) -> str:
 
 
 def never() -> bool:
+    """A way that serves until it is interrupted."""
     return False

@@ -64,6 +64,7 @@ class Document:
         return node
 
     def mistake(self, place: Place, found: str, expected: str, *, key: bool = False) -> Mistake:
+        """A mistake at a place of this file; ``key``: at the name of the field instead of its value."""
         return Mistake(self.path, self.position(place, key=key), found, expected)
 
 

@@ -60,6 +60,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def one_of(names: Iterable[str]) -> str:
+    """The names there are, for a sentence."""
     return ", ".join(names)
 
 

@@ -11,6 +11,8 @@ MAX_MTU: Final = 1500
 
 
 class ControlType(IntEnum):
+    """First byte of a control packet."""
+
     HELLO = 1
     HELLO_ANSWER = 2
     NODE_UP = 3

@@ -62,6 +62,7 @@ def ip_in(name: SocketName) -> IpAddress:
 
 
 def family_of(address: str | IpAddress) -> socket.AddressFamily:
+    """The family of sockets for an address."""
     return socket.AF_INET6 if ":" in str(address) else socket.AF_INET
 
 
@@ -167,6 +168,7 @@ class Ground:
         )
 
     def refused(self, card: int, error: UplinkError, what: str) -> None:
+        """Count and log that something was refused to a card, and why."""
         self.metrics.add(REFUSED, card, error.cause.name.lower())
         self.log.warning("refused", card=card, cause=error.cause.name.lower(), what=what, why=str(error))
 

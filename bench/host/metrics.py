@@ -12,6 +12,8 @@ MAX_SERIES: Final = 2048
 
 
 class Kind(StrEnum):
+    """What the exposition format calls a metric's type."""
+
     COUNTER = "counter"
     GAUGE = "gauge"
 

@@ -79,6 +79,7 @@ class Whose:
     identity: bytes | None
 
     def matches(self, node: int, identity: bytes) -> bool:
+        """Whether these rules are for this card."""
         if self.node is not None:
             return node == self.node
         return self.identity is None or identity == self.identity

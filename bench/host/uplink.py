@@ -61,6 +61,8 @@ class Connection(Protocol):
 
 
 class Listener(Protocol):
+    """A port that is listened at; ``port`` is its number also where the system has chosen it."""
+
     port: int
 
     def close(self) -> None: ...

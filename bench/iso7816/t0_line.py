@@ -73,6 +73,7 @@ class Repeater:
 
 
 def undamaged(burst: Burst, damaged: Collection[int]) -> bytes:
+    """The characters of a burst whose parity was right."""
     return bytes(value for index, value in enumerate(burst.data) if index not in damaged)
 
 

@@ -24,6 +24,8 @@ EDGE_TOLERANCE_ETU: Final = Fraction(1, 5)
 
 
 class Bound(StrEnum):
+    """On which side of its limit an interval has to lie."""
+
     AT_LEAST = "at least"
     AT_MOST = "at most"
 

@@ -86,7 +86,8 @@ class ActivationLine(Protocol):
     def rst_rises(self) -> None:
         """Told just before the card sees RST rise."""
 
-    def activated(self, result: Activated) -> None: ...
+    def activated(self, result: Activated) -> None:
+        """The card has answered, and PPS is over."""
 
     def not_activated(self, why: str) -> None:
         """The card is to be deactivated."""

@@ -23,6 +23,7 @@ Whole = Callable[[bytes], bool]
 
 
 def pps_whole(heard: bytes) -> bool:
+    """Whether a PPS response is complete: PPS0 says how long it is."""
     return len(heard) >= 2 and len(heard) >= expected_length(heard[1])
 
 
@@ -32,6 +33,7 @@ def block_whole(edc: int) -> Whole:
 
 
 def of_length(count: int) -> Whole:
+    """Whether so many bytes are there."""
     return lambda heard: len(heard) >= count
 
 

@@ -136,6 +136,7 @@ class UsbLink:
         self._subscribers[who] = deque()
 
     def unsubscribe(self, who: int) -> None:
+        """Nobody is told of the interrupt pipe any more."""
         self._subscribers.pop(who, None)
 
     def notification(self, who: int, wait_ms: int) -> bytes | None:

@@ -72,6 +72,7 @@ class Waveform:
         return found[0]
 
     def has(self, name: str) -> bool:
+        """Whether there is a signal of this name."""
         return any(each.name.lower() == name.lower() for each in self.signals)
 
     def lines(self, io: str | None = None, rst: str | None = None, direction: str | None = None) -> Lines:

@@ -24,6 +24,8 @@ _ID = re.compile(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-[0-9]+")
 
 
 class Strength(StrEnum):
+    """The words of RFC 2119."""
+
     MUST = "must"
     SHOULD = "should"
     MAY = "may"

@@ -8,6 +8,7 @@ PORT = 1001
 
 
 async def counter(io: Communication, system: System) -> None:
+    """Serves the counter at its port."""
     visitors = 0
 
     def talk(io: Communication, channel: Handle) -> Program:

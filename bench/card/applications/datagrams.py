@@ -18,14 +18,17 @@ NUMBER: Final = 4
 
 
 async def udp_echo(io: Communication, system: System) -> None:
+    """Echo (RFC 862), a datagram for a datagram."""
     await serve(io, system, Server(ECHO_PORT, "udp-echo", udp=True), _echo)
 
 
 async def udp_discard(io: Communication, system: System) -> None:
+    """Discard (RFC 863)."""
     await serve(io, system, Server(DISCARD_PORT, "udp-discard", udp=True), _swallow)
 
 
 async def udp_source(io: Communication, system: System) -> None:
+    """Answers `COUNT SIZE` with so many datagrams of that size."""
     await serve(io, system, Server(SOURCE_PORT, "udp-source", udp=True), _give)
 
 

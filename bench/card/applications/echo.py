@@ -7,6 +7,7 @@ PORT = 7
 
 
 async def echo(io: Communication, system: System) -> None:
+    """Serves echo at its port."""
     await serve(io, system, Server(PORT, "echo"), _talk)
 
 

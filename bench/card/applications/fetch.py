@@ -20,6 +20,8 @@ _TARGET: Final = re.compile(
 
 
 async def fetch(io: Communication, system: System) -> None:
+    """Serves what it fetches at port 8008."""
+
     def talk(io: Communication, channel: Handle) -> Program:
         return _converse(io, Connection(io, channel, system))
 

@@ -15,6 +15,8 @@ PORT = 1003
 
 
 async def relay(io: Communication, system: System) -> None:
+    """Serves as a relay; the first message says to whom."""
+
     def talk(io: Communication, channel: Handle) -> Program:
         return _relay(io, system, channel)
 

@@ -11,10 +11,12 @@ CHARGEN_PORT: Final = 19
 
 
 async def discard(io: Communication, system: System) -> None:
+    """Takes everything and says nothing."""
     await serve(io, system, Server(DISCARD_PORT, "discard"), _swallow)
 
 
 async def chargen(io: Communication, system: System) -> None:
+    """Sends the pattern for as long as somebody takes it."""
     await serve(io, system, Server(CHARGEN_PORT, "chargen"), _generate)
 
 

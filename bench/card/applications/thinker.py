@@ -9,6 +9,8 @@ LONGEST_MS = 60_000
 
 
 async def thinker(io: Communication, system: System) -> None:
+    """Serves the thinker at its port."""
+
     def talk(io: Communication, channel: Handle) -> Program:
         return _think(io, system, channel)
 

@@ -17,6 +17,8 @@ _ALLOWED: Final = "GET, HEAD"
 
 
 async def web(io: Communication, system: System) -> None:
+    """Serves the card's pages at port 80."""
+
     def talk(io: Communication, channel: Handle) -> Program:
         return converse(Connection(io, channel, system), system)
 
