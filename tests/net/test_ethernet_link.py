@@ -17,6 +17,7 @@ from bench.net.protocols import V6_ANY, Proto, address
 from bench.net.routes import Prefix, Route
 
 HZ = 1000
+NO_SCAPY = "scapy is not installed (pip install -e '.[dev]')"
 ONE, TWO = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 
 
@@ -198,7 +199,7 @@ def test_prefixes_are_advertised_to_who_asks() -> None:
     message = parse_icmp6(sent.source, sent.destination, sent.payload)
     assert message.kind == Icmp6.ROUTER_ADVERTISEMENT
     assert message.payload[4:8] == bytes(4), "nobody's default router"
-    scapy6 = pytest.importorskip("scapy.layers.inet6")
+    scapy6 = pytest.importorskip("scapy.layers.inet6", reason=NO_SCAPY)
     told = scapy6.IPv6(parse_ethernet(frame).payload)
     assert told.routerlifetime == 0
     assert told[scapy6.ICMPv6NDOptPrefixInfo].prefix == "fd00::"
@@ -212,7 +213,7 @@ v4, v6 = st.binary(min_size=4, max_size=4), st.binary(min_size=15, max_size=15).
 
 @given(macs, v4, macs, v4, st.sampled_from(list(ArpOperation)))
 def test_scapy_reads_our_arp(sender: bytes, here: bytes, target: bytes, there: bytes, what: ArpOperation) -> None:
-    layers = pytest.importorskip("scapy.layers.l2")
+    layers = pytest.importorskip("scapy.layers.l2", reason=NO_SCAPY)
     arp = Arp(what, sender, here, target, there)
     read = layers.ARP(arp.encode())
     assert (read.op, bytes.fromhex(read.hwsrc.replace(":", "")), address(read.psrc)) == (what, sender, here)
@@ -227,7 +228,7 @@ def test_scapy_reads_our_arp(sender: bytes, here: bytes, target: bytes, there: b
 def test_neighbour_messages_there_and_back(
     source: bytes, target: bytes, mac: bytes, solicited: bool, override: bool
 ) -> None:
-    scapy6 = pytest.importorskip("scapy.layers.inet6")
+    scapy6 = pytest.importorskip("scapy.layers.inet6", reason=NO_SCAPY)
     group = solicited_node(target)
     asked = Solicitation(target, mac)
     body = asked.message().encode6(source, group)

@@ -33,7 +33,6 @@ def cardbench(*words: str | Path) -> str:
 
 def test_a_serial_reader_is_calibrated_and_no_part_of_an_exchange_is_negative(tmp_path: Path) -> None:
     """The card keeps to its line's pace, as one in a real adapter would."""
-    pytest.importorskip("serial")
     rig = tmp_path / "serial.yaml"
     with serving("rfc2217", served_uart(card(), pacing=Pacing.LINE)) as served:
         rig.write_text(RIG.format(port=served.loop.address))

@@ -12,7 +12,7 @@ from reports import build_report
 from tests.reports.samples import whole_run
 from tests.witness.chromium import PROGRAM, Browser, browser, command
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
 
 PICTURES = 6
 
