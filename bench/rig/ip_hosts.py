@@ -34,19 +34,24 @@ class OtherHost:
 
 
 def restart_host(rig: Rig, memory: HostMemory, seed: int) -> None:
-    """The host powers its cards down and is another program from now on, which knows ``memory`` and nothing else. It is not started yet."""
+    """The host powers its cards down and is another program from now on, which knows ``memory`` and nothing else. It is not started yet.
+
+    Raises RigNotAble where the cards are not the bench's own.
+    """
     old, net = rig.host, rig.network
-    if net is None:
-        raise RigNotAble("this rig has no IP network of its own")
+    if rig.chain is None:
+        raise RigNotAble("the host of a real rig is not started anew: its reader may not let go of the cards")
     old.stop()
     uplink = InProcessUplink()
     host = Host(rig.engine, old.link.port, uplink, HostSettings(rig.given.mtu, old.link.poll), rig.tap)
+    rig.host, rig.uplink = host, uplink
+    if net is None:
+        return
     zone = NameZone(remembered=memory.names)
     router = host.route(router_settings(rig.given, memory), zone)
     line = UplinkLine(rig.engine, line_settings(rig.given, rig.engine), seed, rig.tap)
     router.connect(line)
     net.outside.reconnect(line)
-    rig.host, rig.uplink = host, uplink
     rig.network = IpNetwork(router, line, net.outside, zone)
 
 

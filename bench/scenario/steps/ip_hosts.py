@@ -37,7 +37,8 @@ class RestartHost(Step):
     off: Annotated[Duration, Field(description="how long there is no host")] = Span(5 * 10**9)
 
     def run(self, context: StepContext) -> None:
-        kept = network(context).router.memory() if self.memory else HostMemory()
+        net = context.rig.network
+        kept = net.router.memory() if self.memory and net is not None else HostMemory()
         memory = HostMemory.decode(kept.encode())
         context.engine.call(lambda: restart_host(context.rig, memory, context.seed))
         wait(context, lambda: False, self.off)
