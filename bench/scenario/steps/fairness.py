@@ -9,7 +9,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.observe import Direction, Packet
+from bench.observe import Direction, Exchange, Packet
 from bench.scenario.errors import BenchFault
 
 WINDOW_MESSAGES = 10
@@ -18,7 +18,8 @@ HEADER_LENGTH = 5
 DATA = 4
 TYPE_BITS = 0x0F
 WEIGHTS = (1, 2, 4, 8)
-"""What docs/protocol.md, 3, says: a judge does not ask the code it judges."""
+NOTHING = 0x6200
+"""What docs/protocol.md, 1.3 and 3, says: a judge does not ask the code it judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,6 @@ class Shares:
     short: str
     """Why there is no window to speak of; empty where there is one."""
     gap: int
-    messages: int
 
 
 def sample_of(packet: Packet) -> Sample | None:
@@ -77,9 +77,15 @@ def shares(samples: Iterable[Sample], hop: int, direction: Direction, weights: S
         short = f"{len(mine)} messages crossed hop {hop} ({direction}), a window of {channels} channels takes {window}"
     else:
         fairness = worst_jain(mine, channels, window)
-    return Shares(
-        hop, direction, tuple(parts), fairness, short, longest_gap(mine, channels, span.start, span.stop), len(mine)
-    )
+    return Shares(hop, direction, tuple(parts), fairness, short, longest_gap(mine, channels, span.start, span.stop))
+
+
+def busy(exchanges: Iterable[Exchange], hop: int, span: range) -> float:
+    """Part of the time that the exchanges of a hop take, polls that bring nothing left out."""
+    used = [
+        each.duration_ticks for each in exchanges if each.hop == hop and each.start_ticks in span and each.sw != NOTHING
+    ]
+    return sum(used) / max(1, span.stop - span.start)
 
 
 def worst_jain(samples: Sequence[Sample], channels: int, window: int | None = None) -> float:

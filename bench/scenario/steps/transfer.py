@@ -22,7 +22,7 @@ from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.judge import PERCENT_OF_LIMIT
 from bench.scenario.step import Measure, Step
-from bench.scenario.steps.fairness import HEADER_LENGTH, Sample, Shares, sample_of, shares
+from bench.scenario.steps.fairness import HEADER_LENGTH, Sample, Shares, busy, sample_of, shares
 from bench.scenario.steps.support import Watch, milliseconds, opened_channels, wait
 from bench.scenario.units import Count, Duration, Size, Span, Truth, Whole
 
@@ -33,8 +33,8 @@ OF_THE_LINE = frozenset({"goodput", "raw_share", "exchange_error"})
 """What is measured against the time that characters take on the line."""
 NO_MEMORY = 0x6A84
 """docs/protocol.md, 1.3."""
-FULL = 0.95
-"""A hop that carries this part of what the busiest one does has no time to spare either."""
+FULL = 0.9
+"""A line that is in use for this part of the time is busy all the time: the rest are guard times."""
 LONGEST = Span(3600 * 10**9)
 """How long a transfer up to a size or a number of messages may take, in the point's own time."""
 
@@ -76,11 +76,11 @@ class Transfer(Step):
             "average distance of leading edges within an exchange, turn-arounds included and card time not",
         ),
         "hop_fairness": Measure(
-            "jain", "the same on each hop that carries as much as the busiest one, each direction by itself"
+            "jain", "the same on each hop whose line is busy all the time, each direction by itself"
         ),
         "spare_fairness": Measure(
             "jain",
-            "the same on each hop that carries less: there nobody waits for a turn but for credit, which comes in halves of a window",
+            "the same on each hop whose line has time to spare: there nobody waits for a turn but for credit, which comes in halves of a window",
         ),
         "hop_gap": Measure("ms", "the longest gap on each hop, each direction by itself"),
         "refusals": Measure(
@@ -170,8 +170,9 @@ class Transfer(Step):
         return {"down": [Direction.OUT], "up": [Direction.IN]}.get(self.direction, [Direction.OUT, Direction.IN])
 
     def _measure(
-        self, context: StepContext, samples: list[Sample], exchanges: list[Exchange], sockets: list[PeerSocket]
+        self, context: StepContext, samples: list[Sample], everywhere: list[Exchange], sockets: list[PeerSocket]
     ) -> None:
+        exchanges = [seen for seen in everywhere if seen.hop == 1]
         counted = [sample for sample in samples if sample.hop == 1 and sample.direction in self._directions]
         if len(counted) < 3:
             context.fail(f"only {len(counted)} messages crossed the first hop")
@@ -180,7 +181,7 @@ class Transfer(Step):
         payload = sum(sample.length - HEADER_LENGTH for sample in counted[1:])
         rate = payload * context.engine.timebase.hz / span
         context.measured("goodput_rate", rate)
-        self._shares(context, samples, sockets, range(first, last))
+        self._shares(context, samples, sockets, everywhere, range(first, last))
         context.measured("refusals", sum(exchange.sw == NO_MEMORY for exchange in exchanges))
         average = _character_time(exchanges, context.engine.timebase)
         if average is not None:
@@ -226,21 +227,31 @@ class Transfer(Step):
         return 100.0 - goodput if short and rig.stamped is not StampedAt.LINE else 0.0
 
     def _shares(
-        self, context: StepContext, samples: Sequence[Sample], sockets: Sequence[PeerSocket], span: range
+        self,
+        context: StepContext,
+        samples: Sequence[Sample],
+        sockets: Sequence[PeerSocket],
+        exchanges: Sequence[Exchange],
+        span: range,
     ) -> None:
         cards = {service.port: service.card for service in context.rig.host.gateway.services()}
         found: list[Shares] = []
         for hop in sorted({sample.hop for sample in samples} | {1}):
             weights = [socket.weight for socket in sockets if cards.get(socket.port, 1) >= hop]
             found.extend(shares(samples, hop, direction, weights, span) for direction in self._directions)
+        any_full = False
         for each in found:
             if each.hop == 1:
                 for number, part in enumerate(each.parts, 1):
                     context.measured("share", part, detail=f"{each.direction} {number}")
-            full = each.messages >= FULL * max(other.messages for other in found if other.direction is each.direction)
+            full = busy(exchanges, each.hop, span) >= FULL
+            any_full = any_full or full
             name = "hop_fairness" if full else "spare_fairness"
             self._fair(context, name, each.fairness, each.short, f"hop {each.hop} {each.direction}")
             context.measured("hop_gap", milliseconds(context, each.gap), detail=f"hop {each.hop} {each.direction}")
+        if not any_full:
+            spare = "no line of the chain was in use all the time: nobody had to wait for a turn"
+            self._fair(context, "hop_fairness", min(each.fairness for each in found), spare)
         first = [each for each in found if each.hop == 1]
         short = next((each.short for each in reversed(first) if each.short), "")
         self._fair(context, "fairness", min(each.fairness for each in first), short)
@@ -339,7 +350,7 @@ def _stamped_elsewhere(rig: "Rig") -> str:
 
 
 def _of_interest(observation: Observation) -> bool:
-    return isinstance(observation, Packet) or (isinstance(observation, Exchange) and observation.hop == 1)
+    return isinstance(observation, Packet | Exchange)
 
 
 def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[bytes, list[int]]:
