@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 EXIT_WRONG_INPUT = 2
+EXIT_NOT_SOUND = 3
 
 
 @click.command("regress")
@@ -42,6 +43,11 @@ EXIT_WRONG_INPUT = 2
     help="Write a summary for a chat or a pull request there.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write every number there.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Instead: take all runs as nights on which nothing changed, and tell how often an alarm would have been false.",
+)
 def regress_command(  # long: a line for every option, and what the help says
     directories: tuple[Path, ...],
     baseline: str | None,
@@ -52,6 +58,7 @@ def regress_command(  # long: a line for every option, and what the help says
     timings: str,
     markdown: Path | None,
     json_file: Path | None,
+    calibrate: bool,
 ) -> None:
     """Hold the last run against the runs before it: what broke, what was mended, what wavers, what became slower and since when.
 
@@ -70,12 +77,13 @@ def regress_command(  # long: a line for every option, and what the help says
       cardbench regress results
       cardbench regress results --markdown summary.md --json summary.json
       cardbench regress results --baseline lab-3/2025-11-01/010000
+      cardbench regress nights-without-change --calibrate
       cardbench regress results --since results/station=lab-3/date=2025-11-20/run=010000
 
     \b
     Exit status: 0 all well; 1 a point fails (new or not), or a timing is surely worse; 2 no such run, or a file cannot be
     written; 3 an error of the bench, a planned point that did not run, a mandatory requirement left inconclusive, nothing
-    judged, or a timing worse since the bench changed. 2 before 1 before 3.
+    judged, or a timing worse since the bench changed; with --calibrate, too many false alarms. 2 before 1 before 3.
     """
     # pandas, pyarrow and scipy take seconds to import: only this command pays them.
     from reports import ReportError
@@ -84,6 +92,12 @@ def regress_command(  # long: a line for every option, and what the help says
 
     options = Options(baseline, since, last, rig_name, gate / 100, timings == "judge")
     try:
+        if calibrate:
+            from reports.regress import calibration
+
+            tried = calibration.calibrate(directories, options)
+            click.echo(calibration.render(tried), nl=False)
+            sys.exit(0 if tried.sound else EXIT_NOT_SOUND)
         found = regress(directories, options)
     except ReportError as error:
         click.echo(f"error: {error}", err=True)

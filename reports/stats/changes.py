@@ -3,7 +3,7 @@
 Two rules look at each night; either is an alarm when the shift of the medians is at least the gate, and at least 1.5 robust standard
 deviations of the nights before.
 
-- Seven nights against up to 28 before them: Mann and Whitney's test, exact, two-sided p of at most 0.0042.
+- Seven nights against up to 28 before them: Mann and Whitney's test, exact, two-sided p of at most 0.0042 (0.002 where nights scatter by over 2 %).
 - Three nights against up to 28 before them, for large shifts, which need not wait six nights: all three beyond every night before, on one side,
   and their median at least four robust standard deviations away.
 
@@ -34,6 +34,9 @@ SPREAD_GATE: Final = 1.5
 """The smallest shift in robust standard deviations of the nights before: about 1 % at 0.7 %, and noisier series nearly as silent as that."""
 ALARM: Final = 0.0042
 """Of seven nights against 28 the two-sided p of U = 31 is 0.00418: one of seven nights may stand out the wrong way (U is 28 then)."""
+NOISY: Final = 0.02
+NOISY_ALARM: Final = 0.002
+"""The p for series whose nights scatter by more than NOISY: calibrated on nights of the bench itself on a machine that others used (docs/regress.md)."""
 FALSE_ALARMS: Final = 0.0015
 """At most so many false alarms a series and night, whatever the scatter, where nights are independent (measured: docs/regress.md)."""
 QUICK_SIGMAS: Final = 4.0
@@ -77,13 +80,17 @@ class Change:
         return self.after / self.before - 1
 
 
-def look(before: Floats, recent: Floats, gate: float = GATE, alarm_p: float = ALARM) -> Alarms:
-    """Judge rows of windows: `before` (rows x up to 28) and the nights that follow, `recent` (rows x 7). Values are positive."""
+def look(before: Floats, recent: Floats, gate: float = GATE, alarm_p: float | None = None) -> Alarms:
+    """Judge rows of windows: `before` (rows x up to 28) and the nights that follow, `recent` (rows x 7). Values are positive.
+
+    `alarm_p` takes the place of both thresholds of the rank rule.
+    """
     middle = np.median(before, axis=1)
     shift = np.median(recent, axis=1) / middle - 1
     p = _rank_test(before, recent)
     spread = _trimmed_spread(before) / middle
-    alarm = (p <= alarm_p) & (np.abs(shift) >= np.maximum(gate, SPREAD_GATE * spread))
+    threshold = np.where(spread > NOISY, NOISY_ALARM, ALARM) if alarm_p is None else alarm_p
+    alarm = (p <= threshold) & (np.abs(shift) >= np.maximum(gate, SPREAD_GATE * spread))
     nights = np.concatenate([before, recent[:, : RECENT - QUICK]], axis=1)[:, -BEFORE:]
     if nights.shape[1] >= QUICK_FEWEST:
         quick, quick_shift = _quick(nights, recent[:, -QUICK:], gate)
@@ -95,11 +102,11 @@ def look(before: Floats, recent: Floats, gate: float = GATE, alarm_p: float = AL
     return Alarms(alarm, p, shift)
 
 
-def changes(values: Floats, gate: float = GATE, alarm_p: float = ALARM) -> list[Change]:
+def changes(values: Floats, gate: float = GATE) -> list[Change]:
     """All change points of one series of positive nightly values, oldest first."""
     starts = [0]
     found: list[Change] = []
-    while (night := _first_alarm(values, starts[-1], gate, alarm_p)) is not None:
+    while (night := _first_alarm(values, starts[-1], gate)) is not None:
         began = _beginning(values, starts[-1], night)
         before = float(np.median(values[max(starts[-1], began - BEFORE) : began]))
         p = _strongest(values, starts[-1], began, night)
@@ -189,9 +196,9 @@ def _windows(values: Floats, start: int, first: int) -> Iterator[tuple[int, Floa
         yield first, views[:, :BEFORE], views[:, BEFORE:]
 
 
-def _first_alarm(values: Floats, start: int, gate: float, alarm_p: float) -> int | None:
+def _first_alarm(values: Floats, start: int, gate: float) -> int | None:
     for night, before, recent in _windows(values, start, start + FIRST_NIGHT):
-        alarm = look(before, recent, gate, alarm_p).alarm
+        alarm = look(before, recent, gate).alarm
         if alarm.any():
             return night + int(alarm.argmax())
     return None
