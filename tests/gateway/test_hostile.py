@@ -1,9 +1,13 @@
 """Hostile peers and hostile cards: whatever one does, the others go on undisturbed. Each case with its measure."""
 
 import contextlib
+import json
 import os
 import random
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -164,6 +168,24 @@ def test_a_flood_of_connections_given_up_at_once(gate: Gate) -> None:
             made.close()
     gate.idle()
     assert files() <= before + 2
+
+
+def test_half_open_connections_are_the_systems_and_the_others_are_served() -> None:
+    """2000 SYNs that nobody will acknowledge fill the system's queue, not the card: who is really there is served."""
+    command = ("unshare", "--net", sys.executable, "-m", "tests.gateway.half_open")
+    if os.geteuid() or not all(map(shutil.which, ("unshare", "ip"))):
+        pytest.skip("only root can have a network of its own (unshare, ip) and send raw SYNs")
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, timeout=4 * PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    told = json.loads(done.stdout)
+    print(told)
+    assert told["half_open"] > 50, (
+        "of 2000; the system keeps as many as its queue takes and answers the others by cookies"
+    )
+    assert told["before"] == 0
+    assert told["processor_s"] < UNDISTURBED_S
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from bench.channels.message import MessageType
 from bench.host.service import resident_bytes
 from bench.observe import Direction, Observation, Packet
 from bench.rig.build import Rig
-from tests.gateway.support import gateway
+from tests.gateway.support import PATIENCE_S, gateway
 
 CARDS = 4
 CONNECTIONS = 200
@@ -88,7 +88,7 @@ def test_200_connections_over_a_chain_of_four_cards() -> None:
                 talk(gate.address, ports[number % CARDS], randoms.randbytes(BYTES), everyone)
                 for number in range(CONNECTIONS)
             ]
-            return await asyncio.wait_for(asyncio.gather(*talks), 120)
+            return await asyncio.wait_for(asyncio.gather(*talks), 4 * PATIENCE_S)
 
         intact = asyncio.run(everybody())
         assert intact == [True] * CONNECTIONS
