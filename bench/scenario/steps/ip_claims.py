@@ -13,9 +13,10 @@ from bench.rig.ip_network import static_address
 from bench.scenario.context import StepContext
 from bench.scenario.errors import NotApplicable
 from bench.scenario.step import Measure, Step
+from bench.scenario.steps.ip_packets import Named
 from bench.scenario.steps.ip_support import VERSIONS, Version, address_of, network, station
 from bench.scenario.steps.support import milliseconds, wait
-from bench.scenario.units import Count, Duration, Line, Span
+from bench.scenario.units import Count, Duration, Span
 
 KNOWN: Final = "ip addresses"
 """The note that ``note_addresses`` leaves: who had which."""
@@ -48,7 +49,7 @@ class ClaimAddress(Step):
 
     card: Annotated[Count, Field(description="which card, by its number")]
     wanted: Annotated[
-        Line,
+        Named,
         Field(
             alias="address",
             description="an address, `static`, `any`, or whose it is: a card's number, `host`, `outside`",

@@ -4,11 +4,16 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import WithJsonSchema
 
 from bench.observe import Direction, Observation, Packet
 from bench.scenario.steps.support import Watch
+from bench.scenario.units import Line
 
+Named = Annotated[Line, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]})]
+"""Whose something is: a card's number, or a word."""
 IPV4: Final = "ipv4"
 KINDS: Final = (IPV4, "ipv6")
 ICMP: Final = {IPV4: 1, "ipv6": 58}

@@ -18,6 +18,7 @@ from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.ip_packets import (
+    Named,
     Told,
     carrying,
     is_ip,
@@ -101,7 +102,7 @@ class ExpectTold(Step):
         Field(description="an echo request, a datagram for a port nobody has, a protocol nobody has"),
     ] = "echo"
     told: Annotated[Literal["host", "port", "protocol", "hop-limit"], Field(description="what the sender must learn")]
-    by: Annotated[Line | None, Field(description="who must say it; anybody where it is not said")] = None
+    by: Annotated[Named | None, Field(description="who must say it; anybody where it is not said")] = None
     version: Version = "4"
     hop_limit: Annotated[Count, Field(description="TTL, or hop limit", le=255)] = 64
     within: Annotated[Duration, Field(description="how long it may take")] = Span(60 * 10**9)
@@ -189,7 +190,7 @@ class SendSpoofed(Step):
 
     origin: Annotated[Who, Field(alias="from")] = OUTSIDE
     source: Annotated[
-        Line,
+        Named,
         Field(
             description="whose address it bears: a card's number, `host`, `outside`, `receiver`, `loopback`, `group`"
         ),
