@@ -46,7 +46,8 @@ class ExpectAddresses(Step):
     def run(self, context: StepContext) -> None:
         net, chain = network(context), context.rig.chain
         count = self.cards if self.cards is not None else context.point.given.cards
-        seen = _of_software(net, chain, count) if chain is not None else _of_host(net, count)
+        how = context.point.given.addressing or "numbered"
+        seen = _of_software(net, chain, count) if chain is not None else _of_host(net, count, how)
         begun = context.engine.now
 
         def done() -> bool:
@@ -128,15 +129,16 @@ def _of_software(net: IpNetwork, chain: SoftwareChain, count: int) -> Callable[[
     return lambda: [card(number) for number in range(1, count + 1)]
 
 
-def _of_host(net: IpNetwork, count: int) -> Callable[[], list[Addressed]]:
-    """By the host, of cards that show nothing of themselves."""
+def _of_host(net: IpNetwork, count: int, how: str) -> Callable[[], list[Addressed]]:
+    """By the host, of cards that show nothing of themselves: the addresses that have come in the way that is given."""
 
     def card(number: int) -> Addressed:
         router = net.router
         record = router.cards.get(number)
         refused = [each for each in router.refused if isinstance(each, AddressPacket) and each.node == number]
-        name = record.name if record is not None else ""
-        return Addressed(router.addresses(number), told=len(refused) >= 2, name=name)
+        have = dict(record.addresses) if record is not None else {}
+        given = tuple(each for each, came in have.items() if came == how)
+        return Addressed(given, told=len(refused) >= 2, name=record.name if record is not None else "")
 
     return lambda: [card(number) for number in range(1, count + 1)]
 
@@ -230,7 +232,8 @@ class IpInsertCard(Step):
         hands = able_hands(context, Move.INSERT, self.card)
         net, chain = network(context), context.rig.chain
         count = context.point.given.cards
-        seen = _of_software(net, chain, count) if chain is not None else _of_host(net, count)
+        how = context.point.given.addressing or "numbered"
+        seen = _of_software(net, chain, count) if chain is not None else _of_host(net, count, how)
         begun = context.engine.now
         hands.insert(self.card)
 
