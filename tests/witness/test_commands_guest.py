@@ -34,7 +34,6 @@ def listed(guest: Guest, *interfaces: str) -> dict[str, dict[str, object]]:
 
 
 def test_a_served_reader_is_listed_by_whom_it_is_used_and_gets_a_rig(guest: Guest) -> None:
-    listed(guest)
     lab = guest.share / "lab.yaml"
     with guest.start([*CARDBENCH, "card", "--serve", "usbip"]) as served:
         served.wait_for("serving a card in a USB reader (tpdu)", WITHIN_S)
