@@ -18,8 +18,6 @@ def regress(directories: Sequence[Path], options: Options | None = None) -> Regr
     chosen = options or Options()
     past = history(directories, chosen)
     verdicts, amiss = load_verdicts([run.path for run in past.runs])
-    # Labels are made for the list they were asked for: one run alone has a shorter one.
-    verdicts = verdicts.assign(run=past.last.label) if len(past.runs) == 1 else verdicts
     judged = judge_points(past, verdicts)
     series, without_ratio, notes = series_of(past.runs)
     timing = judge_timings(past, series, chosen.gate)

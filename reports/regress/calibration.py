@@ -24,7 +24,7 @@ from reports.stats.simulate import SEED, Rate
 THRESHOLDS: Final = (None, 0.0005, 0.001, 0.002, 0.0042, 0.008, 0.016)
 """Two-sided p of the rank rule at which alarms are counted; None is the rule as it is in use."""
 WINDOW: Final = BEFORE + RECENT
-SHUFFLES: Final = 200
+SHUFFLES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)

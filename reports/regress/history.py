@@ -59,6 +59,8 @@ def history(directories: Sequence[Path], options: Options) -> History:
     if options.since:
         runs = runs[_place(runs, options.since, "since") :]
     place = _place(runs, options.baseline, "baseline") if options.baseline else max(0, len(runs) - 1 - WINDOW)
+    # Named anew as one list: a run that was found by itself has a shorter label.
+    runs = list(find_runs([run.path for run in runs]))
     return History(name, tuple(runs), place if place < len(runs) - 1 else None, options.baseline is not None)
 
 

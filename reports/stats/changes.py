@@ -36,7 +36,7 @@ ALARM: Final = 0.0042
 """Of seven nights against 28 the two-sided p of U = 31 is 0.00418: one of seven nights may stand out the wrong way (U is 28 then)."""
 NOISY: Final = 0.02
 NOISY_ALARM: Final = 0.002
-"""The p for series whose nights scatter by more than NOISY: calibrated on nights of the bench itself on a machine that others used (docs/regress.md)."""
+"""The p for series whose nights scatter by more than NOISY: calibrated on the bench's own nights on a machine that others used (docs/regress.md)."""
 FALSE_ALARMS: Final = 0.0015
 """At most so many false alarms a series and night, whatever the scatter, where nights are independent (measured: docs/regress.md)."""
 QUICK_SIGMAS: Final = 4.0

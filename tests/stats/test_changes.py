@@ -76,10 +76,10 @@ def test_levels_do_not_count_as_spread() -> None:
 
 
 def test_the_rank_rule_is_the_exact_test_at_its_threshold() -> None:
-    before = np.arange(28.0)[np.newaxis] + 100
+    before = np.arange(28.0)[np.newaxis] + 1000
     # U of 31 has a two-sided p of 0.00418, U of 32 one of 0.00489: 3 of the 31 or 32 are lost by a second night.
     for below, expected in ((3, True), (4, False)):
-        recent = np.full((1, 7), 1000.0)
+        recent = np.full((1, 7), 2000.0)
         recent[0, 0] = 1.0
         recent[0, 1] = before[0, 28 - below] - 0.5
         found = look(before, recent)

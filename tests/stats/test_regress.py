@@ -110,6 +110,13 @@ def test_a_baseline_that_was_named_decides_what_is_new(tmp_path: Path) -> None:
     nightly(tmp_path, a="pffff")
     assert turns(regress([tmp_path])) == {"a": Turn.STILL_FAILING}
     assert turns(regress([tmp_path], Options(baseline="000000"))) == {"a": Turn.NEW_FAILURE}
+    elsewhere = write(run_of("000000", [("a", PASS)], date="2025-10-01"), tmp_path / "kept" / "elsewhere")
+    (tmp_path / "kept").rename(tmp_path.with_name(tmp_path.name + "-kept"))
+    kept = tmp_path.with_name(tmp_path.name + "-kept") / elsewhere.relative_to(tmp_path / "kept")
+    found = regress([tmp_path], Options(baseline=str(kept)))
+    assert turns(found) == {"a": Turn.NEW_FAILURE}
+    assert found.baseline is not None
+    assert found.baseline.path == kept
     with pytest.raises(ReportError, match=r"--baseline 99: no such run .*000004"):
         regress([tmp_path], Options(baseline="99"))
 
