@@ -12,6 +12,7 @@ from bench.host.packet_uplink import PacketUplink
 from bench.host.router import NOWHERE, Router
 from bench.host.uplink_line import UplinkLine
 from bench.net.chain_control import AddressPacket, NamePacket
+from bench.net.errors_out import ErrorBucket
 from bench.observe import Verdict
 
 from .test_network_defects import points, run
@@ -109,6 +110,16 @@ def _routes_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Router, "node_down", lambda _router, _node, _reason: None)
 
 
+def _tells_nothing(patch: pytest.MonkeyPatch) -> None:
+    plain = Router.connect
+
+    def connect(router: Router, uplink: PacketUplink) -> None:
+        plain(router, uplink)
+        router.node.errors = ErrorBucket(0, 0, 0)
+
+    patch.setattr(Router, "connect", connect)
+
+
 def _no_latency(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(UplinkLine, "delay", lambda _line: 0)
 
@@ -135,6 +146,7 @@ WRONG = {
     "does-not-follow-a-card": WrongHost("IP-NAME-3", _names_of_the_first_host),
     "resets-nothing": WrongHost("IP-TCP-4", _no_resets),
     "resets-nothing-of-a-card-that-moved": WrongHost("IP-TCP-7", _no_resets),
+    "tells-nothing": WrongHost("IP-ROUTE-3", _tells_nothing),
     "keeps-routes": WrongHost("IP-ROUTE-2", _routes_stay),
     "sends-its-own-prefix-out": WrongHost("IP-ROUTE-9", _own_prefix_goes_out),
     "takes-any-source": WrongHost("IP-ROUTE-10", _any_source),

@@ -13,18 +13,20 @@ from bench.card.ip_profile import IpProfile
 from bench.card.ip_stack import CardIp
 from bench.card.profile import CardProfile
 from bench.engine import Engine
-from bench.hop.control import ControlType
+from bench.hop.control import ControlType, NodeFacts
 from bench.hop.junction import Junction, Port
-from bench.net.chain_control import ADDRESS, NAME, PREFIX, AddressPacket, Deed, NamePacket
+from bench.net.chain_control import ADDRESS, NAME, PREFIX, AddressPacket, Deed, NamePacket, beyond
 from bench.net.flow_key import destination_of, source_of
 from bench.net.node import Interface, Node
 from bench.net.protocols import Proto
-from bench.net.routes import Prefix
+from bench.net.routes import Prefix, Route
 
 _ICMP_CODE: Final = 1
 _ICMP_SUM: Final = 2
 _UNREACHABLE: Final = {4: (3,), 6: (1, 4)}
 _EXCEEDED: Final = {4: (11,), 6: (3,)}
+NEAR: Final = 3
+"""Prefixes of the way outward that a nearsighted card knows."""
 _PROHIBITED: Final = {4: 13, 6: 1}
 
 
@@ -204,6 +206,35 @@ class _OnePrefix(CardIp):
             self._readdress(len(prefix.address))
 
 
+class _OncePrefix(CardIp):
+    def __init__(self, engine: Engine, junction: Junction, profile: IpProfile, etu: Callable[[], int]) -> None:
+        self._handed: set[bytes] = set()
+        super().__init__(engine, junction, profile, etu)
+
+    def _pass_outward(self, packet: bytes) -> None:
+        if packet[0] == PREFIX:
+            if packet in self._handed:
+                return
+            self._handed.add(packet)
+        super()._pass_outward(packet)
+
+
+class _Startled(CardIp):
+    def node_up(self, facts: NodeFacts) -> None:
+        for each in self.addresses:
+            self.abandon(each)
+            self._readdress(len(each))
+        super().node_up(facts)
+
+
+class _Nearsighted(CardIp):
+    def _route_beyond(self, prefix: Prefix) -> None:
+        outward = self.interfaces.get(Port.OUTWARD)
+        if outward is not None and self._number is not None:
+            for each in beyond(prefix, self._number)[:NEAR]:
+                self.node.routes.add(Route(each, outward.number))
+
+
 class _ForgetsFar(CardIp):
     def _note_far(self, control: AddressPacket) -> bool:
         del control
@@ -276,6 +307,15 @@ DEFECTS: Final = (
         "IP-ADDR-7",
         _stack(_SilentOnChange),
     ),
+    _defect(
+        "startled",
+        "resets its connections whenever a card behind it comes",
+        "IP-ADDR-10",
+        _stack(_Startled),
+    ),
+    _defect(
+        "prefix-once", "hands a prefix on once in its life, whatever resets come", "IP-ADDR-13", _stack(_OncePrefix)
+    ),
     _defect("new-prefix-kept", "does not hand on a prefix that replaces another", "IP-ADDR-12", _stack(_OnePrefix)),
     _defect(
         "granted-routes-forgotten",
@@ -291,6 +331,7 @@ DEFECTS: Final = (
         "silent-at-the-hop-limit", "tells nobody that the hop limit was used up", "IP-ROUTE-4", _node(_SilentAtTheLimit)
     ),
     _defect("hop-limit-by-two", "takes two off the hop limit", "IP-ROUTE-4", _node(_HopLimitByTwo)),
+    _defect("nearsighted", "knows the way to the next few cards alone", "IP-ROUTE-5", _stack(_Nearsighted)),
     _defect("all-inward", "sends what is for cards beyond it towards the host", "IP-ROUTE-7", _stack(_AllInward)),
     _defect("sends-back", "sends packets back where they came from", "IP-ROUTE-9", _node(_SendsBack)),
     _defect("any-source", "passes on whatever source a packet bears", "IP-ROUTE-10", _node(_AnySource)),
