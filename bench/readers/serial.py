@@ -346,7 +346,17 @@ class SerialReader(CharacterReader):
             if self._sending is not None:
                 self._send_next(sending, self.engine.now)
             return
-        self._swallowed(sending, f"{sending.echoed} of them")
+        if sending.echoed or self._line.local:
+            self._swallowed(sending, f"{sending.echoed} of them")
+            return
+        # nothing at all came back through a network: is there still somebody?
+        what = f"asking the server of {self.url}"
+        self._line.job(what, lambda port: port.ask_server(), lambda: self._heard_nothing(sending))
+
+    def _heard_nothing(self, sending: _Sending) -> None:
+        """The server answers, so it is the adapter that gave nothing back."""
+        if sending is self._sending and not sending.echoed:
+            self._swallowed(sending, "0 of them")
 
     def _swallowed(self, sending: _Sending, came: str) -> None:
         sent = sending.burst.data[:5].hex(" ").upper()

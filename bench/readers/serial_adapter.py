@@ -9,8 +9,9 @@ import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 import serial
 from serial.tools import list_ports
@@ -22,6 +23,7 @@ READ_S: Final = 0.05
 WRITE_S: Final = 5.0
 """How long characters may wait for a local port to take them."""
 BY_ID: Final = Path("/dev/serial/by-id")
+READ_MOST: Final = 1024
 _MARK: Final = 0xFF
 
 
@@ -84,8 +86,10 @@ class SerialPort:
         self.url = url
         local = "://" not in url or url.startswith("hwgrep://")
         self._settings = settings
+        last_words: Callable[[], str | None] = _unheard
         try:
             port = serial.serial_for_url(url, do_not_open=True)
+            last_words = _last_words(port)
             port.timeout = READ_S
             port.baudrate, port.parity, port.stopbits = settings.baud, settings.parity, settings.stop_bits
             port.rts, port.dtr = rts, dtr
@@ -94,8 +98,10 @@ class SerialPort:
                 port.exclusive = True
             port.open()
         except (OSError, ValueError, termios.error) as error:  # SerialException is an OSError
-            raise self._opening(error) from None
+            raise self._opening(error, last_words()) from None
         self._port = port
+        self._device = str(port.port)
+        """The device of a local port, whichever way it was named."""
         fileno = getattr(port, "fd", None)
         self._file = fileno if isinstance(fileno, int) else None
         self._marks = False
@@ -111,7 +117,7 @@ class SerialPort:
     @property
     def is_pty(self) -> bool:
         """Whether it is a pseudo-terminal: no parity, no modem lines, no rate."""
-        return self._file is not None and is_pty(self.url)
+        return self._file is not None and is_pty(self._device)
 
     @property
     def local(self) -> bool:
@@ -197,6 +203,16 @@ class SerialPort:
             raise SerialPortError(SerialTrouble.GONE, f"{self.url} is gone: {error}") from None
         return self._unmarked(data) if self._marks else Chunk(data)
 
+    def ask_server(self) -> None:
+        """Hold that the server of a port in the network answers, by setting the port as it is. Raises SerialPortError."""
+        if self.local:
+            return
+        try:
+            self._port.baudrate = self._port.baudrate
+        except (OSError, ValueError) as error:
+            what = f"the server of {self.url} does not answer: {error}"
+            raise SerialPortError(self._while_open(error, SerialTrouble.SILENT), what) from None
+
     def fileno(self) -> int:
         """The descriptor of a local port. Raises SerialPortError elsewhere."""
         if self._file is None:
@@ -209,7 +225,7 @@ class SerialPort:
         """Have the driver mark characters with wrong parity (termios: INPCK, PARMRK), which pyserial does not ask for."""
         self._marks = False
         self._held = b""
-        if self._file is None or self._settings.parity == "N" or is_pty(self.url):
+        if self._file is None or self._settings.parity == "N" or is_pty(self._device):
             return
         with contextlib.suppress(termios.error):
             attributes = termios.tcgetattr(self._file)
@@ -238,9 +254,21 @@ class SerialPort:
         number = _errno(error)
         return otherwise if number is None else trouble_of(number)
 
-    def _opening(self, error: Exception) -> SerialPortError:
+    def _opening(self, error: Exception, said: str | None) -> SerialPortError:
         url = self.url
         if url.startswith(("rfc2217://", "socket://")):
+            if said is None and isinstance(error, BrokenPipeError | ConnectionResetError):
+                said = ""  # it was there, and hung up
+            if said is not None:
+                why = f", saying {said!r}" if said else ""
+                return SerialPortError(
+                    SerialTrouble.BUSY,
+                    f"the server of {url} hangs up at once{why}: most likely another client has the port",
+                )
+            if "seem to support" in str(error):
+                return SerialPortError(
+                    SerialTrouble.SILENT, f"the server of {url} takes the connection and does not answer"
+                )
             if "parameter change" in str(error):
                 return SerialPortError(SerialTrouble.REFUSED, f"{url} refuses {self._settings}: {error}")
             if "'control'" in str(error):
@@ -255,6 +283,46 @@ class SerialPort:
             return SerialPortError(SerialTrouble.BUSY, f"{url} is used by another program")
         trouble = trouble_of(_errno(error))
         return SerialPortError(trouble, f"{url} cannot be opened: {error}")
+
+
+def _last_words(port: Any) -> Callable[[], str | None]:
+    """What a server said that hung up while its port was being opened, which pyserial does not tell; None where it did not hang up.
+
+    To be made before the port is opened: once pyserial has given up and closed the port, it is gone in any case. And pyserial's reading thread
+    would end with a traceback where its server hangs up while it answers, and nobody would be told.
+    """
+    if not hasattr(port, "_telnet_read_loop"):
+        return _unheard
+    close, listen = port.close, port._telnet_read_loop
+    said: list[str] = []
+
+    def listening() -> None:
+        try:
+            listen()
+        except OSError:
+            with contextlib.suppress(OSError):
+                for byte in port._socket.recv(READ_MOST):
+                    port._read_buffer.put(bytes((byte,)))
+            port._read_buffer.put(None)
+
+    def closing() -> None:
+        heard = getattr(port, "_read_buffer", None)
+        words = bytearray()
+        while isinstance(heard, Queue) and not heard.empty():
+            piece = heard.get_nowait()
+            if piece is None:
+                said.append("".join(chr(each) for each in words if 0x20 <= each < 0x7F).strip())
+                break
+            words += piece
+        close()
+
+    port.close = closing
+    port._telnet_read_loop = listening
+    return lambda: said[0] if said else None
+
+
+def _unheard() -> None:
+    return None
 
 
 def unmark(raw: bytes) -> tuple[bytes, frozenset[int], bytes]:

@@ -36,11 +36,11 @@ _FAULT: Final = {
 _DO: Final = {
     SerialTrouble.MISSING: "plug the adapter in, or name a port that `cardbench readers` lists",
     SerialTrouble.DENIED: "join the group that owns the port (Debian: adduser USER dialout, then log in anew)",
-    SerialTrouble.BUSY: "end the program that holds the port (fuser -v PORT names it), or use another port",
+    SerialTrouble.BUSY: "end the program that holds the port (fuser -v PORT names it on the port's own machine), or use another port",
     SerialTrouble.SERVER: "start the server, and see that it speaks RFC 2217 (ser2net: telnet(rfc2217))",
     SerialTrouble.REFUSED: "choose a rate and a parity that the port can do (on a pty: parity none)",
     SerialTrouble.GONE: "plug the adapter in again, or restart the server, then run again",
-    SerialTrouble.SILENT: "restart the server that serves the port, then run again",
+    SerialTrouble.SILENT: "restart the server that serves the port (it must speak RFC 2217; ser2net: telnet(rfc2217)), then run again",
     SerialTrouble.NO_ECHO: "see that TxD and RxD are joined at I/O (Phoenix wiring), or set `echo: false` for an adapter that swallows the echo",
     SerialTrouble.OTHER: "see whether another program can use the port",
 }
@@ -65,7 +65,7 @@ def trouble_of(number: int | None) -> SerialTrouble:
             return SerialTrouble.BUSY
         case errno.EINVAL:
             return SerialTrouble.REFUSED
-        case errno.EIO | errno.EBADF:
+        case errno.EIO | errno.EBADF | errno.EPIPE | errno.ECONNRESET | errno.ECONNABORTED | errno.ENOTCONN:
             return SerialTrouble.GONE
         case _:
             return SerialTrouble.OTHER

@@ -81,7 +81,8 @@ class SerialLine:
         self.url = url
         self.options = options
         pty = is_pty(url)
-        local = "://" not in url or url.startswith("hwgrep://")
+        self.local = local = "://" not in url or url.startswith("hwgrep://")
+        """Whether it is a port of this machine."""
         self.parity = options.parity != "none" and not pty
         """Whether it carries any."""
         self.resolution_ns = LOCAL_RESOLUTION_NS if local else NETWORK_RESOLUTION_NS

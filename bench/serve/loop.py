@@ -80,6 +80,16 @@ def received(connection: socket.socket) -> bytes | None:
         return b""
 
 
+def gone(connection: socket.socket) -> bool:
+    """Whether the other side of a socket that does not block has left, and all it said has been read."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
+
+
 def sent(connection: socket.socket, data: bytes | bytearray) -> int:
     """How many of these bytes a socket that does not block has taken. Raises OSError where the other side has gone."""
     try:

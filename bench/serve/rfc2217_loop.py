@@ -1,13 +1,18 @@
 """The served card as a serial port over TCP (RFC 2217): RTS is its reset, DTR its supply, CTS, DSR and CD tell whether it is there."""
 
+import contextlib
 import selectors
 import socket
 from dataclasses import replace
+from typing import Final
 
-from bench.serve.loop import acknowledge_at_once, received, sent
+from bench.serve.loop import acknowledge_at_once, gone, received, sent
 from bench.serve.rfc2217 import PRESENT, Data, Event, Lines, ModemState, Purge, Rfc2217Server, Settings
 from bench.serve.uart import ServedUart
 from bench.serve.uart_loop import UNREAD_MOST, UartLoop
+
+IN_USE: Final = b"Port already in use\r\n"
+TURNED_AWAY_MOST: Final = 8
 
 
 class Rfc2217Loop(UartLoop):
@@ -38,6 +43,8 @@ class Rfc2217Loop(UartLoop):
         self._connection: socket.socket | None = None
         self._server = Rfc2217Server()
         self._unsent = bytearray()
+        self._turned_away: list[socket.socket] = []
+        """Clients that were told that the port is in use, and have not left."""
         self._selector.register(self._listening, selectors.EVENT_READ, self._arrived)
 
     @property
@@ -47,6 +54,9 @@ class Rfc2217Loop(UartLoop):
 
     def close(self) -> None:
         self._hang_up()
+        for connection in self._turned_away:
+            connection.close()
+        self._turned_away.clear()
         self._listening.close()
         super().close()
 
@@ -57,8 +67,10 @@ class Rfc2217Loop(UartLoop):
             connection, _ = self._listening.accept()
         except OSError:
             return
+        if self._connection is not None and gone(self._connection):
+            self._hang_up()  # who comes as another goes is let in
         if self._connection is not None:
-            connection.close()
+            self._turn_away(connection)
             return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -71,6 +83,27 @@ class Rfc2217Loop(UartLoop):
         self._unsent.clear()
         self._moved()
         self._apply()
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """Say why, as ser2net does, and wait for the client to leave: a connection closed with bytes unread is reset, and takes the words along."""
+        if len(self._turned_away) == TURNED_AWAY_MOST:
+            self._leave(self._turned_away[0])
+        connection.setblocking(False)
+        with contextlib.suppress(OSError):
+            connection.send(IN_USE)
+            connection.shutdown(socket.SHUT_WR)
+        self._turned_away.append(connection)
+
+        def readable() -> None:
+            if received(connection) == b"":
+                self._leave(connection)
+
+        self._selector.register(connection, selectors.EVENT_READ, readable)
+
+    def _leave(self, connection: socket.socket) -> None:
+        self._turned_away.remove(connection)
+        self._selector.unregister(connection)
+        connection.close()
 
     def _readable(self) -> None:
         connection = self._connection

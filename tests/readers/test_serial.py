@@ -1,9 +1,12 @@
 """The serial reader against the served card, over RFC 2217 and over a pty."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from bench.card.contacts import Contacts
 from bench.card.profile import CardProfile
@@ -396,8 +401,54 @@ def test_a_client_while_another_is_there_is_sent_away() -> None:
     with serving("rfc2217", served_uart(card())) as served, terminal(served.loop.address) as t:
         assert t.power_up().error == ""
         with terminal(served.loop.address) as other:
-            assert other.power_up().error.startswith("reader gone: ")
+            assert re.match(
+                "device busy: the server of rfc2217://.* hangs up at once, saying 'Port already in use': .*; end the program",
+                other.power_up().error,
+            )
         assert t.exchange(SELECT).response == b"\x90\x00"
+
+
+@pytest.mark.parametrize("words", [b"", b"login: "], ids=["silent", "no-telnet"])
+def test_a_server_that_takes_the_connection_and_does_not_answer_is_named(words: bytes) -> None:
+    """A frozen one: the system takes connections for it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peers: list[socket.socket] = []
+
+        def greet() -> None:
+            peer, _ = server.accept()
+            peer.sendall(words)
+            peers.append(peer)
+
+        greeter = threading.Thread(target=greet, daemon=True)
+        if words:
+            greeter.start()
+        with terminal(f"rfc2217://127.0.0.1:{server.getsockname()[1]}") as t:
+            error = t.power_up().error
+        assert re.match(
+            r"driver hangs: the server of .* takes the connection and does not answer.*; restart the server", error
+        )
+        for peer in peers:
+            peer.close()
+
+
+def test_a_server_that_hangs_up_without_a_word_is_most_likely_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        with terminal(f"rfc2217://127.0.0.1:{server.getsockname()[1]}") as t:
+            assert re.match("device busy: the server of .* hangs up at once: most likely", t.power_up().error)
+
+
+def test_a_port_named_by_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hwgrep://: pyserial looks among the ports that are attached; here it is shown one more."""
+    with serving("pty", served_uart(card())) as served:
+        found = ListPortInfo(served.loop.address)
+        found.description, found.hwid = "Smart Mouse", "USB VID:PID=0403:6001 SER=LAB7"
+        monkeypatch.setattr(list_ports, "comports", lambda *_: [found])
+        with terminal("hwgrep://SER=LAB7", FAST, SerialOptions(parity="none")) as t:
+            assert t.power_up().error == ""
+            assert t.exchange(SELECT).response == b"\x90\x00"
+        with terminal("hwgrep://SER=LAB8", FAST, SerialOptions(parity="none")) as t:
+            assert re.match("reader gone: no port 'hwgrep://SER=LAB8': .*; plug the adapter in", t.power_up().error)
 
 
 def test_ports_are_listed() -> None:

@@ -24,6 +24,9 @@ WITHIN_S = 30.0
 POWER_S = 2.0
 """For powering a card, and the patience of the path on top; where another program holds the card, so long is waited for it."""
 
+SLOW_POWER_S = 7.0
+"""Where a network is asked first: pyserial waits 3 s for a server."""
+
 SCENARIO = """title: A byte is read
 requirements: [APDU-READ-1]
 sweep: {{mark: [{marks}]}}
@@ -88,6 +91,8 @@ class FaultPath(Protocol):
     environment: Mapping[str, str]
     patience: float
     """By how much everything takes longer than on this machine."""
+    slow: bool
+    """Whether opening the reader may take SLOW_POWER_S."""
     folder: Path | None
     """Where its files are to lie; None: anywhere."""
 
@@ -118,6 +123,7 @@ class Process(Protocol):
 class OnThisMachine:
     """For paths that need no other."""
 
+    slow = False
     patience = 1.0
     folder: Path | None = None
 
@@ -164,7 +170,12 @@ def run_trials(path: FaultPath, trials: Sequence[Trial], folder: Path) -> Ran:
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "rig.yaml").write_text(path.rig)
     scenario = folder / "struck.yaml"
-    scenario.write_text(SCENARIO.format(power_s=POWER_S + path.patience, marks=", ".join(f'"{mark}"' for mark in marks)))
+    scenario.write_text(
+        SCENARIO.format(
+            power_s=(SLOW_POWER_S if path.slow else POWER_S) + path.patience,
+            marks=", ".join(f'"{mark}"' for mark in marks),
+        )
+    )
     command = (
         sys.executable,
         "-m",

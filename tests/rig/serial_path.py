@@ -1,5 +1,6 @@
 """The serial paths for tests of faults: a told card behind a port over TCP (RFC 2217), and behind a pty."""
 
+import socket
 import tempfile
 import threading
 import time
@@ -121,9 +122,11 @@ class Rfc2217Path(SerialPath):
     """Reset, supply and card-detect are lines of the port."""
 
     name = "serial-rfc2217"
+    slow = True
 
     def __init__(self) -> None:
         self._port = 0
+        self._holder: socket.socket | None = None
         self.rig = ""
 
     def _loop(self, served: ServedUart) -> UartLoop:
@@ -146,10 +149,39 @@ rigs:
                 during=self._pull,
                 after=lambda: self.serving.do(self.loop.insert),
             ),
+            Fault.BUSY: Trial(
+                Fault.BUSY,
+                r"device busy: the server of .* hangs up at once, saying 'Port already in use': .*; end the program that holds the port",
+                before=self._hold,
+                after=self._let_go,
+            ),
+            Fault.FROZEN: Trial(
+                Fault.FROZEN,
+                r"driver hangs: the server of .* does not answer: .*; restart the server that serves the port",
+                lasting=True,
+                during=self._freeze,
+            ),
         }
 
     def _pull(self) -> None:
         self.serving.soon(self.loop.pull)
+
+    def _hold(self) -> None:
+        """Another client, once the one before has left."""
+        self._until(taken=False)
+        self._holder = socket.create_connection(("127.0.0.1", self._port))
+        self._until(taken=True)
+
+    def _let_go(self) -> None:
+        assert self._holder is not None
+        self._holder.close()
+        self._until(taken=False)
+
+    def _until(self, *, taken: bool) -> None:
+        limit = time.monotonic() + FROZEN_S
+        while self.loop.taken is not taken:
+            assert time.monotonic() < limit
+            time.sleep(0.005)
 
     def _recovered(self) -> None:
         limit = time.monotonic() + FROZEN_S

@@ -28,14 +28,15 @@ def _path(path: Callable[[], FaultPath], missing: str, *faults: Fault) -> Parame
 PASSING = [
     _path(PcscPath, MISSING, Fault.ABSENT, Fault.TRUNCATED, Fault.READER),
     _path(PcscPath, MISSING, Fault.GARBLED, Fault.DAEMON, Fault.BUSY),
-    _path(Rfc2217Path, SERIAL, Fault.ABSENT, Fault.TRUNCATED, Fault.READER, Fault.GARBLED, Fault.FROZEN),
+    _path(Rfc2217Path, SERIAL, Fault.ABSENT, Fault.TRUNCATED, Fault.READER, Fault.GARBLED, Fault.BUSY),
     _path(PtyPath, SERIAL, Fault.TRUNCATED, Fault.READER, Fault.GARBLED, Fault.BUSY, Fault.FROZEN),
 ]
-"""What a hand, a daemon or nothing at all mends: the next point runs. (A port tells nothing of who is frozen: what was sent does not come back.)"""
+"""What a hand, a daemon or nothing at all mends: the next point runs. (A pty tells nothing of who is frozen: what was sent does not come back.)"""
 LASTING = [
     _path(PcscPath, MISSING, Fault.FROZEN),
     _path(PcscPath, MISSING, Fault.DENIED),
     _path(PtyPath, SERIAL, Fault.DENIED),
+    _path(Rfc2217Path, SERIAL, Fault.FROZEN),
 ]
 
 

@@ -199,3 +199,17 @@ def test_a_port_without_lines_behind_ser2net_says_what_to_do(tmp_path: Path) -> 
         terminal(url.partition("?")[0], FAST, NO_PARITY) as t,
     ):
         assert "?ign_set_control" in t.power_up().error
+
+
+@needs_ser2net
+def test_a_port_that_ser2net_has_given_to_another_is_busy(tmp_path: Path) -> None:
+    with (
+        serving("pty", served_uart(card())) as served,
+        ser2net(served.loop.address, tmp_path) as (url, _),
+        terminal(url, FAST, NO_PARITY) as t,
+    ):
+        assert t.power_up().error == ""
+        with terminal(url, FAST, NO_PARITY) as other:
+            error = other.power_up().error
+        assert error.startswith("device busy: the server of rfc2217://"), error
+        assert t.exchange(SELECT).error == ""

@@ -37,6 +37,10 @@ class PowerOn(Step):
         context.engine.call(context.rig.host.start)
         wait(context, lambda: link.powered or link.last_error.startswith(Trouble.PROTOCOL), self.within)
         if not link.powered:
+            if not link.last_error and context.rig.chain is None:
+                raise BenchFault(
+                    f"the reader has told nothing of its card within {self.within}: opening it may take longer"
+                )
             reason = link.last_error or "mute"
             if reason.startswith(Trouble.PROTOCOL):
                 raise NotApplicable(reason)  # PC/SC asked for one, and the card offers another
