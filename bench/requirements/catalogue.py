@@ -1,6 +1,7 @@
 """The catalogue, read from the YAML files beside this module.
 
-A requirement names its source, edition and clause, whom it judges, and the level at which it can be observed. Its wording is our own.
+A requirement names its source, edition and clause, whom it judges, and the level at which it can be observed. Its wording is our own. One that no
+scenario speaks to says why.
 """
 
 import functools
@@ -73,6 +74,7 @@ class Requirement(FileModel):
     level: Annotated[Level, Field(description="the coarsest level at which it can be observed")] = Level.APDU
     applies: Annotated[Needs, Field(description="what must be declared for it to apply")] = Needs()
     source: Annotated[Line, Field(description="document and edition, where not the file's")] = "the file's"
+    uncovered: Annotated[Line, Field(description="why no scenario speaks to it; empty where one does")] = ""
 
 
 class CatalogueFile(FileModel):
