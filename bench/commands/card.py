@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 import click
 from pydantic import ValidationError
 
+from bench.commands.card_eem import serve_eem
 from bench.commands.card_gempc import serve_gempc
 from bench.commands.card_serial import DEFAULT_PORT as RFC2217_PORT
 from bench.commands.card_serial import serve_rfc2217, serve_tty
@@ -31,6 +32,7 @@ WAYS: Final[dict[str, Way]] = {
     "tty": serve_tty,
     "usbredir": serve_usbredir,
     "usbip": serve_usbip,
+    "eem": serve_eem,
 }
 WITH_PCSCD: Final = ("vpcd", "gempc")
 """Ways that a private pcscd can be put at the other end of."""
@@ -48,12 +50,20 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
     required=True,
     help="vpcd: into a virtual PC/SC reader, over TCP. gempc: into a serial CCID reader, on a pty. "
     "rfc2217, tty: at character level, as a serial port over TCP or on a pty or tty. "
-    "usbredir, usbip: into a USB CCID reader, for QEMU or for this machine's kernel.",
+    "usbredir, usbip: into a USB CCID reader, for QEMU or for this machine's kernel. "
+    "eem: as a network interface on USB (CDC-EEM), for QEMU.",
 )
 @click.option("--cards", default="1", metavar="N", show_default=True, help="How many cards in the chain.")
 @click.option("--mtu", default="256", metavar="N", show_default=True, help="Longest packet of each card in bytes.")
 @click.option(
     "--profile", default="reference", metavar="NAME", show_default=True, help="reference, plain, or a memory."
+)
+@click.option(
+    "--stack",
+    type=click.Choice(["channel", "ip", "both"]),
+    default="channel",
+    show_default=True,
+    help="What the cards carry: channels, or IP with UDP and TCP of their own.",
 )
 @click.option("--ta1", default="11", metavar="HEX", show_default=True, help="Rate of the chain's lines, as TA1.")
 @click.option("--card-time", default="0 s", metavar="TIME", show_default=True, help="What each command takes the card.")
@@ -84,7 +94,7 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody has ended the card
 @click.option(
     "--model", type=click.Choice(list(MODELS)), default="twin", show_default=True, help="gempc: which reader it is."
 )
-@click.option("--socket", metavar="PATH", help="usbredir: where QEMU finds the reader.")
+@click.option("--socket", metavar="PATH", help="usbredir, eem: where QEMU finds the device.")
 @click.option(
     "--level", type=click.Choice(list(FORMS)), default="tpdu", show_default=True, help="usbredir, usbip: what it takes."
 )
@@ -95,6 +105,7 @@ def card_command(  # long: a line for every option, and what the help says
     cards: str,
     mtu: str,
     profile: str,
+    stack: str,
     ta1: str,
     card_time: str,
     polls: tuple[float, float],
@@ -125,6 +136,9 @@ def card_command(  # long: a line for every option, and what the help says
     With --serve usbredir it sits in a USB CCID reader that a QEMU guest plugs in, with --serve usbip in one at a virtual port of this machine's
     own kernel (as root, with vhci_hcd): pcscd or any other driver finds a reader of class 0B.
 
+    With --serve eem there is no reader: the card is a USB device of class CDC-EEM, one of two ends of a network link, as the host's own driver
+    takes it. It always carries IP.
+
     \b
     Examples:
       cardbench card --serve vpcd
@@ -134,6 +148,8 @@ def card_command(  # long: a line for every option, and what the help says
       cardbench card --serve rfc2217 --port 4001 --cards 3 --ta1 96
       cardbench card --serve tty --device /dev/ttyUSB1 --rst cts
       cardbench card --serve usbredir --socket /tmp/reader --level apdu
+      cardbench card --serve vpcd --pcscd --stack ip --cards 3
+      cardbench card --serve eem --socket /tmp/card
 
     Exit status 0 when interrupted, 2 for wrong options, 3 when pcscd could not be started or (with --once) vpcd went.
     """
@@ -141,7 +157,7 @@ def card_command(  # long: a line for every option, and what the help says
         raise click.UsageError(f"--pcscd goes with --serve {' or '.join(WITH_PCSCD)}")
     if own and (port is not None or host != "127.0.0.1"):
         raise click.UsageError("--pcscd chooses the port itself: leave --host and --port out")
-    given = {"cards": cards, "mtu": mtu, "profile": profile, "ta1": ta1, "card_time": card_time}
+    given = {"cards": cards, "mtu": mtu, "profile": profile, "stack": stack, "ta1": ta1, "card_time": card_time}
     if not 0 < polls[0] <= polls[1]:
         raise click.UsageError("--polls: two times in ms, the first above 0 and not longer than the second")
     order = ServeOrder(given, InnerPolls(*polls), paced)
