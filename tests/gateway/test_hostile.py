@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.card.applications import STANDARD
 from bench.card.communication import ChannelError, Client, Communication, Server, System
 from bench.channels.message import Address, AddressKind, Cause, MessageType, Open, Transport, pack
 from bench.hop.segment import Kind
@@ -36,6 +37,17 @@ def gate() -> Iterator[Gate]:
 
 def files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def files_when_all_is_up(gate: Gate) -> int:
+    """Descriptors of this process once both cards offer every standard service: each that came later would count as lost."""
+    offered = {name for name, _ in STANDARD}
+    wait(
+        lambda: (
+            {(each.card, each.name) for each in gate.services} >= {(card, name) for card in (1, 2) for name in offered}
+        )
+    )
+    return files()
 
 
 class Bystander:
@@ -95,7 +107,7 @@ def served(address: str, port: int, stack: contextlib.ExitStack) -> bool:
 
 def test_a_reset_at_every_byte(gate: Gate) -> None:
     request = b"GET / HTTP/1.0\r\nHost: card\r\n\r\n"
-    before = files()
+    before = files_when_all_is_up(gate)
     with Bystander(gate, 2):
         for name in ("echo", "web", "counter"):
             for cut in range(len(request) + 1):
@@ -156,7 +168,7 @@ def test_a_flood_of_connections_that_say_nothing(gate: Gate) -> None:
 
 
 def test_a_flood_of_connections_given_up_at_once(gate: Gate) -> None:
-    before = files()
+    before = files_when_all_is_up(gate)
     with Bystander(gate, 2):
         port = gate.port("counter")
         for number in range(1000):
@@ -322,7 +334,7 @@ def test_a_card_that_opens_and_closes_ten_thousand_channels() -> None:
                 done.append(number)
 
     with gateway(("restless", restless), cards=2, policy={"limits": {"opens_per_second": "0"}}) as gate:
-        before = files()
+        before = files_when_all_is_up(gate)
         with Bystander(gate, 2):
             wait(lambda: bool(done), 4 * PATIENCE_S)
         assert worst == []
@@ -373,7 +385,7 @@ def test_a_card_that_names_forbidden_hosts_over_and_over() -> None:
                 causes.append(error.cause)
 
     with gateway(("curious", curious), cards=2, policy={"limits": {"opens_per_second": "0"}}) as gate:
-        before = files()
+        before = files_when_all_is_up(gate)
         with Bystander(gate, 2):
             wait(lambda: len(causes) == 1000)
         assert causes.count(Cause.SECURITY) == 750
