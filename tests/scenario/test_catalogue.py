@@ -27,6 +27,13 @@ def test_each_scenario_speaks_to_requirements_of_its_own() -> None:
     assert {requirement: stems for requirement, stems in named.items() if len(stems) > 1} == {}
 
 
+def test_every_requirement_has_a_scenario_or_says_why_not() -> None:
+    named = {each for path in (ROOT / "scenarios").rglob("*.yaml") for each in load_scenario(path).requirements}
+    without = {each.id for each in catalogue().values() if not each.uncovered}
+    assert without - named == set(), "no scenario, and no reason (uncovered)"
+    assert named - without == set(), "a reason for having no scenario, and a scenario"
+
+
 def test_an_id_that_stands_twice_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = "source: S\nrequirements:\n  - {id: A-1, clause: '1', layer: hop, text: Something}\n"
     for name in ("one", "two"):
