@@ -74,7 +74,7 @@ class Result:
 
 def units_of_runs(first: Sequence[Sample], second: Sequence[Sample], alternating: bool) -> Units:
     """A run's median is a unit. Paired where the runs took turns and are enough for pairs to show something over a family."""
-    left, right = (np.log([np.median(sample.values) for sample in side]) for side in (first, second))
+    left, right = (np.log([_middle(sample.values) for sample in side]) for side in (first, second))
     if alternating and len(left) == len(right) >= FEWEST_PAIRS:
         return Units(left[:0], right - left, Basis.RUNS_PAIRED)
     return Units(left, right, Basis.RUNS)
@@ -134,7 +134,15 @@ def finding(result: Result, p_family: float | None, margin: float, capped: bool)
     return Finding.UNDECIDED
 
 
+def _middle(values: Floats) -> float:
+    return float(values[0]) if len(values) == 1 else float(np.median(values))
+
+
 def _stretches(values: Floats) -> Floats:
     if len(values) < 2 * UNITS:
         return values
-    return np.array([np.median(part) for part in np.array_split(values, UNITS)])
+    # The first stretches are one longer where the exchanges do not divide evenly.
+    length, longer = divmod(len(values), UNITS)
+    head = values[: longer * (length + 1)].reshape(longer, length + 1)
+    tail = values[longer * (length + 1) :].reshape(UNITS - longer, length)
+    return np.concatenate([np.median(head, axis=1), np.median(tail, axis=1)])
