@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench.channels.message import Cause
+from bench.host.bound import client_socket
 from bench.host.ground import Ground, cause_of
 from bench.host.policy import IpAddress
-from bench.host.tcp import client_socket
 
 LEAST_S: Final = 1.0
 """What an address gets at least, where the time is shared with others still to be tried."""
@@ -49,7 +49,7 @@ class Dialling:
         address = self._addresses.pop(0)
         self._address = address
         try:
-            made = self._socket = client_socket(address, self.ground)
+            made = self._socket = client_socket(address, socket.SOCK_STREAM, self.ground)
             number = made.connect_ex((str(address), self.port))
         except OSError as error:
             self._not(error)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Final
 
 from bench.channels.message import Address, AddressKind, Cause
+from bench.host.bound import listen_tcp, listen_udp
 from bench.host.dialling import Dialling
 from bench.host.ground import Account, Ground, cause_of, family_of
 from bench.host.metrics import LOOKUPS
 from bench.host.policy import IpAddress, ip_of, may_ask, may_connect, may_listen
 from bench.host.resolver import Resolver
-from bench.host.tcp import TcpConnection, TcpListener, listen
-from bench.host.udp import UdpConnection, UdpListener, connect_udp, listen_udp
+from bench.host.tcp import TcpConnection, TcpListener
+from bench.host.udp import UdpConnection, UdpListener, connect_udp
 from bench.host.uplink import HOST_ITSELF, Connection, Listener, UplinkError, Visitor
 
 LOOPBACKS: Final = ("127.0.0.1", "::1")
@@ -115,7 +116,7 @@ class SocketUplink:
         try:
             if udp:
                 return UdpListener(ground, account, listen_udp(addresses, port, ground), arrived, self._track_udp)
-            return TcpListener(ground, account, listen(addresses, port, ground), arrived, self._track_tcp)
+            return TcpListener(ground, account, listen_tcp(addresses, port, ground), arrived, self._track_tcp)
         except OSError as error:
             busy = error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)
             cause = Cause.PORT_NOT_AVAILABLE if busy else cause_of(error)
@@ -151,8 +152,7 @@ class SocketUplink:
             connection = UdpConnection(ground, account, None, address, _shown(address))
             self._track_udp(connection)
         else:
-            connection = TcpConnection(ground, account, None, address)
-            connection.name = _shown(address)
+            connection = TcpConnection(ground, account, None, address, _shown(address))
             self._track_tcp(connection)
         connection.visitor = visitor
         _Call(self, connection, name, port, card).start(ip)

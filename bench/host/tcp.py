@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 from bench.channels.message import Address, Cause
-from bench.host.ground import Account, Ground, SocketName, address_of, cause_of, family_of, ip_in
+from bench.host.bound import prepare
+from bench.host.end import End, nobody
+from bench.host.ground import Account, Ground, SocketName, address_of, cause_of, ip_in
 from bench.host.policy import IpAddress
-from bench.host.uplink import Connection, UplinkError, Visitor
+from bench.host.uplink import Connection, UplinkError
 
 CHUNK: Final = 16_384
-BACKLOG: Final = 128
 ACCEPTS_A_TURN: Final = 16
 PAUSE_S: Final = 0.5
 """How long a listener rests when the process has no descriptor left."""
@@ -25,26 +26,13 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
-class TcpConnection:
+class TcpConnection(End):
     """A connection that stands, or one still being made (``joined`` then gives it its socket)."""
 
-    def __init__(self, ground: Ground, account: Account, peer: IpAddress | None, remote: Address) -> None:
-        self.ground = ground
-        self.account = account
-        self.remote = remote
-        self.weight = 1
-        self.visitor: Visitor | None = None
+    def __init__(self, ground: Ground, account: Account, peer: IpAddress | None, remote: Address, name: str) -> None:
+        super().__init__(ground, account, peer, remote, name)
         self.on_end: Callable[[TcpConnection], None] = _nothing
-        self.cancel: Callable[[], None] = _nobody
-        """Ends the attempt to connect, while there is one."""
-        self.name = ""
-        self.received = 0
-        self.sent = 0
-        self._peer = peer
         self._socket: socket.socket | None = None
-        self._began = ground.clock()
-        self.last = self._began
-        """When a byte went either way last, in nanoseconds of the ground's clock."""
         self._wanted = 0
         self._waiting = b""
         """What the kernel did not take of the last message."""
@@ -57,7 +45,6 @@ class TcpConnection:
         self._timer: TimerHandle | None = None
         self._read_again: TimerHandle | None = None
         self._write_again: TimerHandle | None = None
-        self._over = False
 
     @property
     def quiet_file(self) -> int | None:
@@ -80,10 +67,10 @@ class TcpConnection:
         return not self.received or self._closing is not None
 
     def joined(self, made: socket.socket, name: str) -> None:
-        """The connection stands."""
+        """The connection stands; ``name`` is where it has led to."""
         self.name = name
         self._socket = made
-        self.cancel = _nobody
+        self.cancel = nobody
         prepare(made, self.ground)
 
     # -- what its visitor does ---------------------------------------------------------------------------------------------
@@ -107,7 +94,7 @@ class TcpConnection:
             if error.errno in _WOULD_BLOCK:
                 self._watch_writing(True)
                 return False
-            self._broken(cause_of(error))
+            self._lost(cause_of(error))
             return True
         self.sent += taken
         self.last = self.ground.clock()
@@ -128,7 +115,7 @@ class TcpConnection:
     def close(self, cause: Cause) -> None:
         self.visitor = None
         self.cancel()
-        self.cancel = _nobody
+        self.cancel = nobody
         if self._over or self._closing is not None:
             return
         if self._socket is None:
@@ -165,7 +152,7 @@ class TcpConnection:
         if made is None or self._over:
             return
         number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        self._broken(cause_of(OSError(number, "")) if number else Cause.CHANNEL_CLOSED)
+        self._lost(cause_of(OSError(number, "")) if number else Cause.CHANNEL_CLOSED)
 
     def _readable(self) -> None:
         self.ground.drive.event(self._read)
@@ -189,7 +176,7 @@ class TcpConnection:
             data = made.recv(count)
         except OSError as error:
             if error.errno not in _WOULD_BLOCK:
-                self._broken(cause_of(error))
+                self._lost(cause_of(error))
             return
         visitor = self.visitor
         if not data:
@@ -261,7 +248,7 @@ class TcpConnection:
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._broken(cause_of(error))
+            self._lost(cause_of(error))
 
     def _watch_reading(self) -> None:
         made = self._socket
@@ -304,13 +291,6 @@ class TcpConnection:
         self._write_again = None
         self._writable()
 
-    def _broken(self, cause: Cause) -> None:
-        """The peer has reset the connection, or is not there any more."""
-        visitor, self.visitor = self.visitor, None
-        self._end(cause)
-        if visitor is not None:
-            visitor.gone(cause)
-
     def _reset(self, cause: Cause) -> None:
         if self._socket is not None and not self._over:
             with contextlib.suppress(OSError):
@@ -329,8 +309,7 @@ class TcpConnection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self.ground.release(self.account, self._peer)
-        self.ground.closed(self.account.card, cause, self.name, self.received, self.sent, self._began)
+        self._account(cause)
         self.on_end(self)
 
 
@@ -407,90 +386,12 @@ class TcpListener:
             made.close()
             ground.refused(self.account.card, error, f"connection from {shown} to port {self.port}")
             return
-        connection = TcpConnection(ground, self.account, peer, address_of(name))
+        connection = TcpConnection(ground, self.account, peer, address_of(name), shown)
         connection.joined(made, shown)
         self._track(connection)
         ground.opened(self.account.card, False, "from_outside", shown, self.port)
         ground.drive.event(lambda: self.arrived(connection))
 
 
-def listen(addresses: tuple[str, ...], port: int, ground: Ground) -> list[socket.socket]:
-    """Listening sockets for one port on each address. Raises OSError."""
-    return bind_all(addresses, port, lambda address, wanted: _listening(address, wanted, ground))
-
-
-def bind_all(addresses: tuple[str, ...], port: int, bind: Callable[[str, int], socket.socket]) -> list[socket.socket]:
-    """One bound socket for each address, all on the same port; where the system chooses it, one that is free on all. Raises OSError."""
-    for attempt in range(8):
-        made: list[socket.socket] = []
-        wanted = port
-        try:
-            for address in addresses:
-                made.append(bind(address, wanted))
-                wanted = int(made[0].getsockname()[1])
-        except OSError as error:
-            for each in made:
-                each.close()
-            if port or not made or error.errno != errno.EADDRINUSE or attempt == 7:
-                raise
-            continue
-        return made
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _listening(address: str, port: int, ground: Ground) -> socket.socket:
-    made = socket.socket(family_of(address), socket.SOCK_STREAM)
-    try:
-        # Without it a port would stay taken for a minute by connections that have ended; two listeners it does not allow.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if made.family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _buffers(made, ground)
-        made.setblocking(False)
-        made.bind((address, port))
-        made.listen(BACKLOG)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def prepare(made: socket.socket, ground: Ground) -> None:
-    """Options of a connection: no delay, and peers that vanish are noticed."""
-    times = ground.policy.times
-    made.setblocking(False)
-    with contextlib.suppress(OSError):  # reset already: the next read says so
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        probes = 3
-        every = max(1, round(times.vanish.seconds / probes))
-        for option, value in (
-            ("TCP_KEEPIDLE", max(1, round(times.keepalive.seconds))),
-            ("TCP_KEEPINTVL", every),
-            ("TCP_KEEPCNT", probes),
-            ("TCP_USER_TIMEOUT", round(times.vanish.seconds * 1000)),
-        ):
-            if hasattr(socket, option):
-                made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _buffers(made: socket.socket, ground: Ground) -> None:
-    size = ground.policy.limits.socket_buffer // 2  # the kernel doubles it for its own needs
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-
-
-def client_socket(address: IpAddress, ground: Ground) -> socket.socket:
-    """A socket to connect with."""
-    made = socket.socket(family_of(address), socket.SOCK_STREAM)
-    _buffers(made, ground)
-    made.setblocking(False)
-    return made
-
-
 def _nothing(_connection: TcpConnection) -> None:
-    pass
-
-
-def _nobody() -> None:
     pass

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Final
 
 from bench.channels.message import Address, Cause
-from bench.host.ground import Account, Ground, SocketName, address_of, cause_of, family_of, ip_in
+from bench.host.bound import client_socket
+from bench.host.end import End
+from bench.host.ground import Account, Ground, SocketName, address_of, cause_of, ip_in
 from bench.host.metrics import DATAGRAMS_DROPPED
 from bench.host.policy import IpAddress
-from bench.host.tcp import bind_all
-from bench.host.uplink import Connection, UplinkError, Visitor, datagram_cost
+from bench.host.uplink import Connection, UplinkError, datagram_cost
 
 LONGEST: Final = 65_535
 DATAGRAMS: Final = 16
@@ -28,30 +29,17 @@ AGAIN_S: Final = 0.005
 _WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS)
 
 
-class UdpConnection:
+class UdpConnection(End):
     """One peer. ``put`` sends a datagram to it, or raises OSError."""
 
     def __init__(self, ground: Ground, account: Account, peer: IpAddress | None, remote: Address, name: str) -> None:
-        self.ground = ground
-        self.account = account
-        self.remote = remote
-        self.weight = 1
-        self.name = name
-        self.visitor: Visitor | None = None
+        super().__init__(ground, account, peer, remote, name)
         self.put: Callable[[bytes], object] = len
         self.on_end: Callable[[UdpConnection], None] = _nothing
-        self.cancel: Callable[[], None] = _nobody
-        self.last = ground.clock()
-        """When something last came or went, ns."""
-        self.received = 0
-        self.sent = 0
-        self._peer = peer
-        self._began = self.last
         self._wanted = 0
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._again: TimerHandle | None = None
-        self._over = False
 
     # -- what its visitor does -----------------------------------------------------------------------------------------------
 
@@ -109,10 +97,7 @@ class UdpConnection:
 
     def broken(self, cause: Cause) -> None:
         """The far end is not there (it said so), or nothing was heard of it for long."""
-        visitor, self.visitor = self.visitor, None
-        self._end(cause)
-        if visitor is not None:
-            visitor.gone(cause)
+        self._lost(cause)
 
     # -- inside ------------------------------------------------------------------------------------------------------------------
 
@@ -143,8 +128,7 @@ class UdpConnection:
         self._waiting.clear()
         if self._again is not None:
             self._again.cancel()
-        self.ground.release(self.account, self._peer)
-        self.ground.closed(self.account.card, cause, self.name, self.received, self.sent, self._began)
+        self._account(cause)
         self.on_end(self)
 
 
@@ -233,30 +217,11 @@ class UdpListener:
         return connection
 
 
-def listen_udp(addresses: tuple[str, ...], port: int, ground: Ground) -> list[socket.socket]:
-    """UDP sockets for one port on each address. Raises OSError."""
-    return bind_all(addresses, port, lambda address, wanted: _bound(address, wanted, ground))
-
-
-def _bound(address: str, port: int, ground: Ground) -> socket.socket:
-    made = socket.socket(family_of(address), socket.SOCK_DGRAM)  # no SO_REUSEADDR: with UDP that would share the port
-    try:
-        if made.family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _sized(made, ground)
-        made.bind((address, port))
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
 def connect_udp(connection: UdpConnection, address: IpAddress, port: int) -> None:
     """Give ``connection`` a socket of its own to ``address``. Raises OSError."""
     ground = connection.ground
-    made = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    made = client_socket(address, socket.SOCK_DGRAM, ground)
     try:
-        _sized(made, ground)
         made.connect((str(address), port))
     except BaseException:
         made.close()
@@ -285,16 +250,5 @@ def connect_udp(connection: UdpConnection, address: IpAddress, port: int) -> Non
     ground.loop.add_reader(made, lambda: ground.drive.event(read))
 
 
-def _sized(made: socket.socket, ground: Ground) -> None:
-    size = ground.policy.limits.socket_buffer // 2
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-    made.setblocking(False)
-
-
 def _nothing(_connection: UdpConnection) -> None:
-    pass
-
-
-def _nobody() -> None:
     pass
