@@ -139,7 +139,7 @@ class Measuring:
         to_ns = self.engine.timebase.to_ns
         duration = to_ns(answer.end - answer.start)
         own = self._wire.ns(kind.command, answer.response, self.port) if self._paced else 0
-        kind.wire = duration - to_ns(answer.card_ticks) if answer.characters else own
+        kind.wire = duration - to_ns(answer.card_ticks) if answer.characters and self._paced else own
         kind.sw = answer.response[-2] << 8 | answer.response[-1]
         kind.times.append(max(0, duration - kind.wire))
         if self._ended and self.model.real:  # in virtual time the bench takes none

@@ -268,10 +268,12 @@ class CalibratedSplit:
     def times(self, command: bytes, answer: Answer, port: TerminalPort) -> Times:
         ticks = self._timebase.nanoseconds
         duration = answer.end - answer.start
-        if answer.characters:
+        if not self._paced:
+            wire = 0
+        elif answer.characters:
             wire = duration - answer.card_ticks  # the reader saw the characters themselves
         else:
-            wire = ticks(self._wire.ns(command, answer.response, port)) if self._paced else 0
+            wire = ticks(self._wire.ns(command, answer.response, port))
         latency = self._known.get(port.protocol)
         if latency is None:
             return Times(0, wire if answer.characters else 0, answer.card_ticks, 0)

@@ -1,5 +1,6 @@
 """A calibration on a real port, from the command line, and what a run makes of it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,11 @@ def test_a_serial_reader_is_calibrated_and_no_part_of_an_exchange_is_negative(tm
     assert (rows[[*parts, "duration_ns"]] >= 0).all().all()
     assert (rows["reader_ns"] + rows["wire_ns"] + rows["card_ns"] == rows["duration_ns"]).all()
     assert (rows["wire_ns"] > 0).any()
+
+
+def test_a_card_that_waits_for_no_line_leaves_the_whole_time_to_the_path() -> None:
+    said = cardbench("calibrate", "--rig", ROOT / "rigs" / "serial-pty.yaml", "--rounds", "20", "--dry-run")
+    series = re.findall(r"(bare|data): .* median ([0-9.]+) µs, .* line ([0-9.]+) µs", said)
+    assert [name for name, _, _ in series] == ["bare", "data"]
+    assert all(float(median) > 0 for _, median, _ in series)
+    assert all(float(line) == 0 for _, _, line in series)

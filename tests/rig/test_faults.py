@@ -7,7 +7,8 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from bench.readers.faults import Fault
-from bench.rig.pcscd import missing_parts
+from bench.rig.pcscd import Driver, missing_parts
+from tests.rig.gempc_path import GempcPath
 from tests.rig.lab import FaultPath, assert_lasting, assert_passing, open_folder, run_trials
 from tests.rig.pcsc_path import PcscPath
 from tests.rig.serial_path import PtyPath, Rfc2217Path
@@ -16,6 +17,7 @@ MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard
 
 pytestmark = [pytest.mark.witness, pytest.mark.real]
 
+LIBCCID = MISSING or missing_parts(Driver.serial("", ""))
 SERIAL = "" if find_spec("serial") else "missing pyserial: pip install 'cardbench[serial]'"
 
 
@@ -28,6 +30,7 @@ def _path(path: Callable[[], FaultPath], missing: str, *faults: Fault) -> Parame
 PASSING = [
     _path(PcscPath, MISSING, Fault.ABSENT, Fault.TRUNCATED, Fault.READER),
     _path(PcscPath, MISSING, Fault.GARBLED, Fault.DAEMON, Fault.BUSY),
+    _path(GempcPath, LIBCCID, Fault.ABSENT, Fault.TRUNCATED, Fault.GARBLED, Fault.READER, Fault.DAEMON),
     _path(Rfc2217Path, SERIAL, Fault.ABSENT, Fault.TRUNCATED, Fault.READER, Fault.GARBLED, Fault.BUSY),
     _path(PtyPath, SERIAL, Fault.TRUNCATED, Fault.READER, Fault.GARBLED, Fault.BUSY, Fault.FROZEN),
 ]
@@ -35,6 +38,7 @@ PASSING = [
 LASTING = [
     _path(PcscPath, MISSING, Fault.FROZEN),
     _path(PcscPath, MISSING, Fault.DENIED),
+    _path(GempcPath, LIBCCID, Fault.FROZEN),
     _path(PtyPath, SERIAL, Fault.DENIED),
     _path(Rfc2217Path, SERIAL, Fault.FROZEN),
 ]
