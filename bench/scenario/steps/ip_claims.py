@@ -117,6 +117,7 @@ class NoteAddresses(Step):
     measures: ClassVar = {"changed": Measure("cards", "cards that have other addresses than at the step before")}
 
     def run(self, context: StepContext) -> None:
+        network(context)
         chain = context.rig.chain
         if chain is None:
             raise NotApplicable("cards that show nothing of themselves cannot be told apart: a software rig can")
