@@ -105,7 +105,7 @@ def _side_by_side(gate: Gate, port: int, measure: Callable[[str, int], float]) -
 
 
 def test_gateway_beside_a_bare_relay() -> None:
-    with gateway(mtu="1280", ta1="97", profile="large") as gate, relay() as port:
+    with gateway(mtu="1270", ta1="97", profile="large") as gate, relay() as port:
         ours, bare = _side_by_side(gate, port, _bulk)
         cost, least = _side_by_side(gate, port, _connections)
     show(

@@ -26,8 +26,6 @@ SLICE_NS: Final = 3 * 10**6
 """How long the engine runs before sockets get their turn again."""
 CATCH_UP_NS: Final = 10**9
 """How far a paced engine may fall behind the wall before that time is struck out; an unpaced one makes up nothing."""
-STRIDES: Final = 64
-"""Steps, at most, in which the engine runs ahead by what the longest exchange takes."""
 CALL_LIMIT_S: Final = 60.0
 
 
@@ -93,7 +91,6 @@ class SlavedDrive:
         self._paced = paced
         self._loop = asyncio.new_event_loop()
         self._origin = time.monotonic_ns() - engine.timebase.to_ns(engine.now)
-        self._stride = -(-linger // STRIDES)
         self._last = -linger
         self._inside = False
         self._due: asyncio.Handle | None = None
@@ -208,13 +205,15 @@ class SlavedDrive:
         return False
 
     def _run_ahead(self) -> None:
-        """Run for a slice, from event to event and a little more (a step costs about what an event does). The wall counts from there."""
-        engine, end = self._engine, time.monotonic_ns() + SLICE_NS
-        while self._ahead and time.monotonic_ns() < end:
-            due = engine.next_time()
-            ahead = self._linger if due is None else min(due - engine.now, self._linger)
-            until = engine.now + max(ahead, self._stride)
-            self._guarded(lambda until=until: engine.run(until))  # type: ignore[misc]
+        """Run for a slice, as long as something is carried. The wall counts from there."""
+        engine, linger, clock = self._engine, self._linger, time.monotonic_ns
+        end = clock() + SLICE_NS
+
+        def over() -> bool:
+            return clock() > end or engine.now - self._last >= linger
+
+        while not over():
+            self._guarded(lambda: engine.wait(over, linger))
         self._strike_out(0)
         gained = engine.now - self._wall
         if gained > 0:
