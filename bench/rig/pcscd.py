@@ -24,7 +24,7 @@ FRIENDLY_NAME: Final = "cardbench"
 READER: Final = f"{FRIENDLY_NAME} 00 00"
 SLOTS: Final = 2
 """vpcd makes two slots of one entry, on two ports in a row."""
-READY_WITHIN_S: Final = 5.0
+READY_WITHIN_S: Final = 30.0
 PREFIX: Final = "cardbench-pcscd-"
 PACKAGES: Final = "pcscd vsmartcard-vpcd libccid util-linux"
 VPCD_LIBRARY: Final = "libifdvpcd.so"

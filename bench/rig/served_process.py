@@ -17,8 +17,9 @@ from bench.rig.errors import RigError, RigNotAble
 from bench.rig.orders import AT, DONE, READY, REFUSED, SEEN, TOLD, Do, Order, ServeOrder, Told, decode_told
 from bench.rig.pcscd import end, exit_text
 
-ANSWER_WITHIN_S: Final = 10.0
-SEEN_WITHIN_S: Final = 5.0
+ANSWER_WITHIN_S: Final = 60.0
+"""A busy machine takes long to start a process; one that has ended is told at once."""
+SEEN_WITHIN_S: Final = 20.0
 """pcscd looks every 400 ms, and may have to notice first that the card before is gone."""
 NOTICE_S: Final = 0.05
 """How long the end of a process may take to be known after its socket broke."""

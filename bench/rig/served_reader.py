@@ -19,7 +19,7 @@ from bench.rig.orders import ServeOrder
 from bench.rig.pcscd import Driver, PrivatePcscd
 from bench.rig.served_process import NOTICE_S, SEEN_WITHIN_S, Orderly, ServedElsewhere, ServedProcess
 
-LISTED_WITHIN_S: Final = 10.0
+LISTED_WITHIN_S: Final = 30.0
 """A driver greets its reader before pcscd lists it; on an emulated machine that takes a while."""
 LOOKS_EVERY_S: Final = 0.5
 """pcscd looks every 400 ms. After a failed exchange it takes the card for absent sooner, and for there again only after a look that missed it."""
