@@ -54,6 +54,7 @@ class IpPlug:
 
     node_class: ClassVar[type[Node]] = Node
     """What its layer 3 is made of: a card that is wrong on purpose has another one."""
+    tcp_class: ClassVar[type[Tcp]] = Tcp
 
     def __init__(self, engine: Engine, junction: Junction, settings: IpSettings, *, forces: bool) -> None:
         """``forces``: what is passed on is always queued (room was made when it was let in); else as many packets of a flow as of the node's own."""
@@ -75,7 +76,7 @@ class IpPlug:
         self.node = self.node_class(hz, forwarding=True, bounds=settings.reassembly)
         usual = TcpSettings.usual(hz, send_buffer=settings.send_buffer, receive_buffer=settings.receive_buffer)
         usual = replace(usual, msl=settings.msl_s * hz, initial_segments=settings.initial_segments)
-        self.tcp = Tcp(self.node, usual, secret=settings.secret, limit=settings.connections)
+        self.tcp = self.tcp_class(self.node, usual, secret=settings.secret, limit=settings.connections)
         self.tcp.on_due = self.rearm
         self.udp = UdpPorts(self.node, settings.udp)
         self.interfaces = {}

@@ -6,7 +6,7 @@ Units: times are ticks.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from bench.net.connection import KEEP_ALIVE_SECONDS, Connection, Endpoints, Owner, Reason, State, TcpSettings
 from bench.net.errors import PacketError
@@ -42,6 +42,8 @@ class Listener:
 
 class Tcp:
     """Layer 4 over a Node; registers itself for its protocol number. ``limit`` bounds connections of all states."""
+
+    connection_class: ClassVar[type[Connection]] = Connection
 
     def __init__(self, node: Node, settings: TcpSettings, *, secret: bytes = b"", limit: int = 1024) -> None:
         self.node = node
@@ -293,7 +295,9 @@ class Tcp:
     def _make(self, ends: Endpoints, owner: Owner, settings: TcpSettings) -> Connection:
         own_mss = min(segment_room(ends, self.node.link_mtu(ends.remote)), 0xFFFF)
         flow = self._flows[ends] = Flow(self, ends, settings)
-        connection = self.connections[ends] = flow.connection = Connection(ends, flow, owner, settings, own_mss)
+        connection = self.connections[ends] = flow.connection = self.connection_class(
+            ends, flow, owner, settings, own_mss
+        )
         return connection
 
     def settle(self, connection: Connection) -> None:

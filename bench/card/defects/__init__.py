@@ -37,9 +37,9 @@ class Defect:
 
 
 def _all() -> Mapping[str, Defect]:
-    from bench.card.defects import network, timing
+    from bench.card.defects import network, timing, transport
 
-    listed = (*timing.DEFECTS, *network.DEFECTS)
+    listed = (*timing.DEFECTS, *network.DEFECTS, *transport.DEFECTS)
     found = {defect.name: defect for defect in listed}
     assert len(found) == len(listed), "two defects of one name"
     return MappingProxyType(found)
