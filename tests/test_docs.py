@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
-from bench.cli import cardbench
+from bench.cli import COMMANDS, cardbench
 from bench.scenario.loader import parse_scenario
 
 ROOT = Path(__file__).parent.parent
@@ -53,4 +54,24 @@ def test_files_that_pages_name_are_there() -> None:
         for number, line in enumerate(page.read_text().splitlines(), 1):
             for named in NAMED.findall(line):
                 missing += [f"{page.name}:{number}: {each}" for each in expanded(named) if not any(ROOT.glob(each))]
+    assert not missing
+
+
+SHOWN = re.compile(r"(?:`|^(?:    |\$ )?)cardbench ([a-z-]+)([^`]*)", re.MULTILINE)
+
+
+def test_commands_and_options_that_pages_show_exist() -> None:
+    context = click.Context(cardbench)
+    missing = []
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for name, rest in SHOWN.findall(page.read_text()):
+            command: click.Command | None = cardbench.get_command(context, name) if name in COMMANDS else None
+            words = rest.splitlines()[0].split("   ")[0].split() if rest else []
+            if isinstance(command, click.Group) and words:
+                command = command.get_command(context, words[0])
+            options = {"--help"} | {each for made in command.params for each in made.opts} if command else set()
+            wanted = [word.partition("=")[0].strip("[]") for word in words if word.lstrip("[").startswith("--")]
+            missing += [f"{page.name}: {name} {each}" for each in wanted if each not in options]
+            if command is None:
+                missing.append(f"{page.name}: {name}")
     assert not missing

@@ -5,7 +5,6 @@ Leaves out everything but one page at a time: size, colour scheme, clicks by scr
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -90,16 +89,6 @@ class Browser:
             if time.monotonic() > deadline:
                 raise BrowserError(f"{page}: not drawn after {PATIENCE_S:.0f} s; {self.troubles}")
             time.sleep(0.05)
-
-    def screenshot(self, file: Path, selector: str = "html") -> None:
-        """A picture of one element of the page, whole."""
-        box = self.evaluate(
-            f"(r => ({{x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}}))"
-            f"(document.querySelector({selector!r}).getBoundingClientRect())"
-        )
-        clip = {**box, "scale": 1}
-        shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(shot["data"]))
 
     def _read(self) -> Message:
         while b"\0" not in self._rest:
