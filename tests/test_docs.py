@@ -57,7 +57,7 @@ def test_files_that_pages_name_are_there() -> None:
     assert not missing
 
 
-SHOWN = re.compile(r"(?:`|^(?:    |\$ )?)cardbench ([a-z-]+)([^`]*)", re.MULTILINE)
+SHOWN = re.compile(r"(?:`|^(?:    |\$ )?)cardbench ([a-z-]+)([^`\n]*)", re.MULTILINE)
 
 
 def test_commands_and_options_that_pages_show_exist() -> None:
@@ -66,7 +66,7 @@ def test_commands_and_options_that_pages_show_exist() -> None:
     for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
         for name, rest in SHOWN.findall(page.read_text()):
             command: click.Command | None = cardbench.get_command(context, name) if name in COMMANDS else None
-            words = rest.splitlines()[0].split("   ")[0].split() if rest else []
+            words = rest.split("   ")[0].split()
             if isinstance(command, click.Group) and words:
                 command = command.get_command(context, words[0])
             options = {"--help"} | {each for made in command.params for each in made.opts} if command else set()
