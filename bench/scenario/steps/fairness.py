@@ -49,6 +49,7 @@ class Shares:
     short: str
     """Why there is no window to speak of; empty where there is one."""
     gap: int
+    messages: int
 
 
 def sample_of(packet: Packet) -> Sample | None:
@@ -77,7 +78,9 @@ def shares(samples: Iterable[Sample], hop: int, direction: Direction, weights: S
         short = f"{len(mine)} messages crossed hop {hop} ({direction}), a window of {channels} channels takes {window}"
     else:
         fairness = worst_jain(mine, channels, window)
-    return Shares(hop, direction, tuple(parts), fairness, short, longest_gap(mine, channels, span.start, span.stop))
+    return Shares(
+        hop, direction, tuple(parts), fairness, short, longest_gap(mine, channels, span.start, span.stop), len(mine)
+    )
 
 
 def busy(exchanges: Iterable[Exchange], hop: int, span: range) -> float:

@@ -35,6 +35,8 @@ NO_MEMORY = 0x6A84
 """docs/protocol.md, 1.3."""
 FULL = 0.9
 """A line that is in use for this part of the time is busy all the time: the rest are guard times."""
+ALL = 0.95
+"""A hop that carries less than this part of what the busiest one does has time to spare."""
 LONGEST = Span(3600 * 10**9)
 """How long a transfer up to a size or a number of messages may take, in the point's own time."""
 
@@ -76,7 +78,8 @@ class Transfer(Step):
             "average distance of leading edges within an exchange, turn-arounds included and card time not",
         ),
         "hop_fairness": Measure(
-            "jain", "the same on each hop whose line is busy all the time, each direction by itself"
+            "jain",
+            "the same on each hop that carries as much as the busiest, its line in use all the time; each direction by itself",
         ),
         "spare_fairness": Measure(
             "jain",
@@ -244,7 +247,8 @@ class Transfer(Step):
             if each.hop == 1:
                 for number, part in enumerate(each.parts, 1):
                     context.measured("share", part, detail=f"{each.direction} {number}")
-            full = busy(exchanges, each.hop, span) >= FULL
+            most = max(other.messages for other in found if other.direction is each.direction)
+            full = each.messages >= ALL * most and busy(exchanges, each.hop, span) >= FULL
             any_full = any_full or full
             name = "hop_fairness" if full else "spare_fairness"
             self._fair(context, name, each.fairness, each.short, f"hop {each.hop} {each.direction}")
