@@ -155,7 +155,15 @@ def gateway(
     )
     gate = Gate(running, address)
     try:
-        wait(lambda: len({each.card for each in gate.services if each.name == "echo"}) == cards)
+        standard = {name for name, _ in STANDARD}
+        assert running.rig.chain is not None
+        wanted = {
+            (number, name)
+            for number, card in enumerate(running.rig.chain.cards, start=1)
+            for name, _ in card.profile.applications
+            if name in standard
+        }
+        wait(lambda: {(each.card, each.name) for each in gate.services} >= wanted)
         yield gate
         assert running.drive.failure() is None
         assert gate.metric("faults_total") == 0
