@@ -12,7 +12,7 @@ from typing import Final
 from bench.readers import pcsc_adapter
 from bench.readers.pcsc import SETTLED_S, find_reader
 from bench.readers.pcsc_adapter import Context, ReaderState
-from bench.readers.pcsc_errors import PcscError, PcscMissingError
+from bench.readers.pcsc_errors import PcscError, PcscMissingError, Trouble
 from bench.rig.errors import RigError
 from bench.rig.model import ReaderKind, RigModel, Serve, ServeWay
 from bench.rig.orders import ServeOrder
@@ -136,7 +136,7 @@ class ServedReader:
         def known(state: ReaderState) -> bool:
             return state.present and state.atr == atr
 
-        if known(context.state(reader)):
+        if known(_await(context, reader, lambda _state: True, SEEN_WITHIN_S)):
             return
         self.pull(1)
         _await(context, reader, lambda state: not state.present, SEEN_WITHIN_S)
@@ -167,15 +167,24 @@ class ServedReader:
             cards.stop()
 
 
-def _await(context: Context, reader: str, wanted: Callable[[ReaderState], bool], within_s: float) -> None:
-    """Wait until pcscd says of the reader what is wanted. Raises RigError."""
+def _await(context: Context, reader: str, wanted: Callable[[ReaderState], bool], within_s: float) -> ReaderState:
+    """Wait until pcscd says of the reader what is wanted; one just taken in may leave and come once more. Raises RigError and PcscError."""
     limit = time.monotonic() + within_s
-    state = context.state(reader)
-    while not wanted(state):
+    state: ReaderState | None = None
+    while True:
         left_ms = round((limit - time.monotonic()) * 1000)
+        try:
+            state = context.state(reader) if state is None else context.state(reader, state, max(0, left_ms))
+        except PcscError as error:
+            if error.trouble is not Trouble.READER or left_ms <= 0:
+                raise
+            state = None
+            time.sleep(SETTLED_S)
+            continue
+        if wanted(state):
+            return state
         if left_ms <= 0:
             raise RigError(f"pcscd did not see the served card in {reader!r} come or go within {within_s:.0f} s")
-        state = context.state(reader, state, left_ms)
         time.sleep(SETTLED_S)
 
 
