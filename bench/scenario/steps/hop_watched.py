@@ -26,12 +26,12 @@ class PollTimes(Step):
     Example:
         - poll_times: {for: 2 s}
           measure:
-            off: {equals: 0, unit: us}
+            deviation: {equals: 0, unit: us}
     """
 
     verb: ClassVar[str] = "poll_times"
     measures: ClassVar = {
-        "off": Measure("us", "largest difference of a poll's start from when it was due"),
+        "deviation": Measure("us", "largest difference of a poll's start from when it was due"),
         "polls": Measure("polls", "how many were seen"),
     }
 
@@ -61,7 +61,7 @@ class PollTimes(Step):
             last = each.start_ticks + (each.count - 1) * each.period_ticks
             free = last + each.duration_ticks + turn
         context.measured("polls", polls)
-        context.measured("off", engine.timebase.to_ns(worst) / 1000)
+        context.measured("deviation", engine.timebase.to_ns(worst) / 1000)
 
 
 class Instructions(Step):
