@@ -213,6 +213,9 @@ class CcidDriver:
             protocol = atr.first_protocol if asked.protocol is None else asked.protocol
             if asked.protocol is None and protocol not in descriptor.protocols:
                 protocol = next((each for each in atr.protocols if each in descriptor.protocols), protocol)
+            if protocol not in atr.protocols:
+                offered = " and ".join(f"T={each}" for each in atr.protocols)
+                raise CardError(Trouble.MISMATCH, f"T={protocol} is asked for, the card offers {offered}")
             ta1 = RATE_DEFAULT if asked.ta1 is None else asked.ta1
             if Rate(ta1).etu_cycles == Rate(RATE_DEFAULT).etu_cycles:
                 ta1 = RATE_DEFAULT

@@ -83,6 +83,8 @@ class Trouble(StrEnum):
     MODE = "mode"
     PPS = "PPS"
     PROTOCOL = "protocol"
+    MISMATCH = "protocol mismatch"
+    """The card does not offer the protocol asked for."""
 
 
 class CardError(DriverError):

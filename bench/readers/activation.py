@@ -30,6 +30,8 @@ CLASSES_LOWEST_FIRST: Final = "CBA"
 """1.8 V, 3 V, 5 V."""
 CLASS_PAUSE_NS: Final = 10 * 10**6
 """Between two classes the contacts are without power at least this long (6.2.4)."""
+MISMATCH: Final = "protocol mismatch"
+"""How a power-up ends where the card does not offer the protocol asked for: nobody's failure, and PPS may not propose it (9.2)."""
 
 _UNFINISHED: Final = frozenset({Rule.EMPTY, Rule.TRUNCATED, Rule.TCK_MISSING})
 """What an answer to reset breaks while characters of it are still to come."""
@@ -274,6 +276,10 @@ class Activation:
     def _negotiate(self, atr: Atr, burst: Burst) -> None:
         wishes = self.wishes
         protocol = atr.first_protocol if wishes.protocol is None else wishes.protocol
+        if protocol not in atr.protocols:
+            offered = " and ".join(f"T={each}" for each in atr.protocols)
+            self._give_up(f"{MISMATCH}: T={protocol} is asked for, the card offers {offered}")
+            return
         ta1 = wishes.ta1
         other_rate = ta1 is not None and Rate(ta1).etu_cycles != Rate(RATE_DEFAULT).etu_cycles
         other = other_rate or protocol != atr.first_protocol or wishes.pps2 is not None or wishes.pps3 is not None

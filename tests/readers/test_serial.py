@@ -482,3 +482,14 @@ def test_a_mute_card_is_told_within_its_time() -> None:
         begun = time.monotonic()
         assert t.power_up().error == "mute"
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(("offered", "asked"), [((0,), 1), ((1,), 0)])
+def test_a_protocol_the_card_does_not_offer_is_not_proposed(offered: tuple[int, ...], asked: int) -> None:
+    """ISO/IEC 7816-3, 9.2; and nobody's failure: a point that needs it does not apply."""
+    with serving("pty", served_uart(card(protocols=offered))) as served, terminal(served.loop.address) as t:
+        t.ask(protocol=asked)
+        assert t.power_up().error == f"protocol mismatch: T={asked} is asked for, the card offers T={offered[0]}"
+        assert t.faults == []
+        t.ask()
+        assert t.power_up().error == ""
