@@ -47,7 +47,7 @@ def compare_command(  # long: a line for every option, and what the help says
     p-value by ranks. What differs is told from what only seems to by Holm's procedure over all comparisons: of a hundred pairs of equal cards
     fewer than five are accused of anything.
 
-    With several runs a side (eight or more, best taken in turns: A B A B ...) a run is one value, so that what runs do by themselves is not taken
+    With several runs a side (fourteen or so, best taken in turns: A B A B ...) a run is one value, so that what runs do by themselves is not taken
     for a difference of cards. With one run a side its exchanges are compared, pair by pair where both sent the same messages; on a real clock what
     they show then only seems so, unless --within-runs says otherwise. In virtual time one run is enough. See docs/compare.md.
 

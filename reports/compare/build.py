@@ -97,7 +97,7 @@ def compare(sides: Sequence[Path], options: Options | None = None) -> Comparison
     if any(pair.capped for pair in pairs):
         notes.append(
             "One run a side on a real clock tells these two runs apart, not yet two cards: what differs only seems to. "
-            "Take 8 runs or more of each, in turns."
+            "Take 14 runs or so of each, in turns."
         )
     return Comparison(
         sides=tuple(one.side for one in loaded),
