@@ -54,7 +54,8 @@ class ServedChain:
         timing = T0Timing.at_rate(parse_atr(card.profile.atr), Rate(given.ta1), given.clock_hz, timebase)
         pace = Pace(T0Limit(timing.etu, timing.pitch_to_card, given.card_time.ticks(timebase)))
         if card.ip is not None:
-            card.ip.etu = lambda: timing.etu  # its time goes on at the pace of this line, which its contacts do not show
+            # its time goes on at the pace of this line, which its contacts do not show
+            card.ip.etu = lambda: timing.etu
         return ServedCard(card, card.profile.atr, self.engine, pace, self.order.paced)
 
     def told(self) -> Told:
