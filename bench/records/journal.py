@@ -164,9 +164,7 @@ class Journal:
 class PointRecorder:
     """Takes one point's observations into its journal: a ``Sink``. What comes after ``finish`` is dropped."""
 
-    def __init__(
-        self, journal: Journal, number: int, timebase: Timebase, capture: CaptureMode, *, whole: bool
-    ) -> None:
+    def __init__(self, journal: Journal, number: int, timebase: Timebase, capture: CaptureMode, *, whole: bool) -> None:
         if timebase.hz % NANOSECONDS:
             raise ValueError(f"a timebase of {timebase.hz} Hz: a nanosecond must be a whole number of ticks")
         self._journal = journal
