@@ -318,6 +318,21 @@ class UsbDevice:
         endpoint = self._endpoints.get(address)
         return len(endpoint.packets) if endpoint is not None else 0
 
+    def unfetched(self, address: int) -> list[bytes]:
+        """IN: packets the host has not fetched yet, taken out: to go on at another device that stands in for this one."""
+        endpoint = self._endpoints.get(address)
+        if endpoint is None:
+            return []
+        packets = list(endpoint.packets)
+        endpoint.packets.clear()
+        return packets
+
+    def refill(self, address: int, packets: Sequence[bytes]) -> None:
+        """The other side of ``unfetched``."""
+        if (endpoint := self._endpoints.get(address)) is not None:
+            endpoint.packets.extend(packets)
+            self._serve(endpoint)
+
     def take_back(self, address: int) -> None:
         if (endpoint := self._endpoints.get(address)) is not None:
             endpoint.flush()

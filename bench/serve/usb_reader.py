@@ -10,7 +10,7 @@ from typing import Final
 from bench.ccid.codes import HEADER
 from bench.ccid.descriptor import ClassDescriptor, Feature
 from bench.ccid.firmware import CcidFirmware, FirmwareTraits
-from bench.ccid.usb_ccid import BULK_OUT, IDENTITY, INTERRUPT_IN, CcidFunction
+from bench.ccid.usb_ccid import BULK_IN, BULK_OUT, IDENTITY, INTERRUPT_IN, CcidFunction
 from bench.ccid.usb_descriptors import DeviceIdentity
 from bench.ccid.usb_device import Transfer, UsbDevice
 from bench.engine import VirtualEngine
@@ -158,9 +158,13 @@ class ServedUsbReader(ServedUsb):
     def succeed(self, before: "ServedUsbReader", *, unseen: bool = False) -> None:
         """Stand in the place of ``before``: the host keeps its device, sees the old card go, and once it has seen that, the new one come.
 
-        ``unseen``: the old card has lost its power, as far as the host can tell; only its next answer to reset is another's.
+        ``unseen``: the old card has lost its power, as far as the host can tell; only its next answer to reset is another's. An answer that the host
+        has not fetched yet is still fetched: a driver that is left without takes the reader for broken.
         """
+        for due in before._held:
+            before._say(due.message)
         waiting = before.device.withdraw()
+        answers = before.device.unfetched(BULK_IN)
         configured = before.device.configuration
         before.reset()
         if configured and unseen:
@@ -172,6 +176,7 @@ class ServedUsbReader(ServedUsb):
             self.device.set_configuration(configured)
             self._then = lambda: self._put(0)
             self.slaved.engine.after(self.slaved.engine.timebase.nanoseconds(UNSEEN_NS), self._seen)
+        self.device.refill(BULK_IN, answers)
         for transfer in waiting:
             self.device.submit(transfer)
 

@@ -239,6 +239,23 @@ def test_unseen_the_host_notices_nothing_but_another_answer_to_reset() -> None:
     assert answer_of(peer.fetch(), command).status.ok
 
 
+@pytest.mark.parametrize("unseen", [False, True])
+def test_an_answer_not_fetched_yet_is_fetched_from_the_device_that_stands_in(unseen: bool) -> None:
+    """A driver may be between its command and the transfer for its answer; left without, it takes the reader for broken."""
+    peer = Peer()
+    peer.configure()
+    command = GetSlotStatus(0, 7)
+    peer.out(command.encode())
+    fresh = served_reader(protocol="T=1")
+    before, peer.served = peer.served, fresh
+    peer.host.stand_in(fresh)
+    fresh.succeed(before, unseen=unseen)
+    assert answer_of(peer.fetch(), command).status.ok
+    command = GetSlotStatus(0, 8)
+    peer.out(command.encode())
+    assert answer_of(peer.fetch(), command).status.ok
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [(Packet.CONTROL, b"\x80"), (Packet.BULK, b"\x01\x00"), (Packet.SET_CONFIGURATION, b""), (Packet.INTERRUPT, b"")],
