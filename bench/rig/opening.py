@@ -11,7 +11,7 @@ from bench.iso7816.rates import RATE_DEFAULT
 from bench.readers.contract import Abilities, RateControl, Reader
 from bench.readers.pcsc import DriverLimits, PcscReader
 from bench.rig.errors import RigError, RigNotAble
-from bench.rig.given import DEFAULT_CLOCK_HZ, Given
+from bench.rig.given import DEFAULT_CLOCK_HZ, Given, Needs
 from bench.rig.model import ReaderKind, RigModel, ServeWay
 from bench.rig.served_reader import ServedReader
 from bench.rig.software import wishes_of
@@ -19,6 +19,7 @@ from bench.rig.software import wishes_of
 NO_RATE: Final = "PC/SC cannot choose a baud rate; the rate is only observed"
 NO_CLOCK: Final = "PC/SC cannot choose the card clock"
 NO_PROTOCOL: Final = "vpcd carries whole APDUs and knows no transmission protocol: points over T=1 need another path"
+COARSE: Final = "PC/SC shows commands and answers, no characters and no blocks"
 NO_FAULTS: Final = "exchanges cannot be cut behind a real driver"
 SERVED_LIMITS: Final = DriverLimits(power=5.0, transmit=8.0, close=3.0)
 """A card of our own answers at once, so that a driver call of a few seconds means that something hangs."""
@@ -41,6 +42,15 @@ def refusal(model: RigModel, given: Given) -> str:
     if given.voltage is not None or given.pps2 is not None or given.pps3 is not None:
         return "PC/SC chooses neither voltage nor PPS parameters: the driver does"
     return ""
+
+
+def unmet(model: RigModel, needs: Needs) -> str:
+    """What the point needs and no reader of this kind has, as far as that is known before anything is opened; else empty.
+
+    So a card that is odd where nobody could see it is not shown to a driver at all.
+    """
+    seen = Needs(level=needs.level).missing({"level": "tpdu"})
+    return f"needs level {needs.level}: {COARSE}" if seen and model.reader.kind is ReaderKind.PCSC else ""
 
 
 def open_reader(model: RigModel, given: Given, engine: MonotonicEngine, served: ServedReader | None) -> Reader:

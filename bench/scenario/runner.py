@@ -9,7 +9,7 @@ from bench.engine import Timebase
 from bench.observe import Measurement, Parameter, PointVerdict, Sink, StepMark, Verdict
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
-from bench.rig.model import RigModel
+from bench.rig.model import ReaderKind, RigModel
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, CardFailed, NotApplicable
 from bench.scenario.judge import SEVERITY
@@ -100,6 +100,8 @@ class _Run:
         for parameter in parameters(self.point):
             self.recorder.emit(parameter)
         try:
+            if reason := self._unmet():
+                raise RigNotAble(reason)
             rig = self.build(self.model, self.point.given, self.recorder, self.seed, self.model.real)
         except RigNotAble as reason:
             self._note(Verdict.NOT_APPLICABLE, str(reason))
@@ -119,6 +121,13 @@ class _Run:
         )
         self.recorder.finish(verdict)
         return Outcome(self.point, verdict, tuple(self.measurements), self.trace)
+
+    def _unmet(self) -> str:
+        if self.model.reader.kind is ReaderKind.SOFTWARE:
+            return ""
+        from bench.rig.opening import unmet  # imports drivers' modules, which the software rig does without
+
+        return unmet(self.model, self.point.needs)
 
     def _on(self, rig: "Rig") -> None:
         try:

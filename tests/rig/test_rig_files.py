@@ -10,6 +10,7 @@ from bench.files.mistakes import FileError
 from bench.rig.given import Given, Needs
 from bench.rig.loader import default_rig_file, load_rig_file
 from bench.rig.model import ReaderKind
+from bench.rig.opening import unmet
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = Path(__file__).parent / "wrong"
@@ -105,3 +106,22 @@ def test_given_is_told_with_units() -> None:
 def test_needs(needs: dict[str, str], missing: str) -> None:
     declares = {"level": "character", "channels": 8, "protocol": ("T=0",), "faults": False}
     assert Needs.model_validate(needs).missing(declares) == missing
+
+
+@pytest.mark.parametrize(
+    ("rig", "level", "reason"),
+    [
+        ("pcsc-usb-t1", "character", "needs level character: PC/SC shows"),
+        ("pcsc-vpcd", "edge", "needs level edge: PC/SC shows"),
+        ("pcsc-gempc-t0", "apdu", ""),
+        ("pcsc-gempc-t0", None, ""),
+        ("serial-pty", "character", ""),
+        ("usb-raw-t0", "edge", ""),  # its descriptor tells, once it is open
+    ],
+)
+def test_what_no_driver_shows_is_known_before_it_is_asked(rig: str, level: str | None, reason: str) -> None:
+    """A card that is odd on its line, where nobody sees the line, is not given to a driver that may choke on it."""
+    model = load_rig_file(ROOT / "rigs" / f"{rig}.yaml").rigs[0]
+    told = unmet(model, Needs.model_validate({} if level is None else {"level": level}))
+    assert told.startswith(reason)
+    assert bool(told) is bool(reason)
