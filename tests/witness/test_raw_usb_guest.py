@@ -288,7 +288,7 @@ class TestQemuReader:
                     assert told(program, "qemu", True)
                     assert program.ask("qemu up")["error"] == ""
                     assert program.exchange("qemu", ECHO_T0) == b"\x61\x05"
-                    assert program.ask("qemu up protocol=1")["error"].startswith("protocol: T=1 is to be used")  # type: ignore[attr-defined]
+                    assert program.ask("qemu up protocol=1")["error"].startswith("protocol mismatch: T=1 is asked for")  # type: ignore[attr-defined]
                 assert loop.trouble == ""  # type: ignore[union-attr]
             finally:
                 served.stop()
