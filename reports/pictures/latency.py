@@ -18,6 +18,9 @@ NAME: Final = "round_trip"
 MILLISECONDS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ns": 1e-6}
 """Units of time and how many milliseconds they are."""
 
+STRAIGHT: Final = 0.9
+"""The least R² at which a line says something of its values: below that they depend on more than hops, and none is drawn."""
+
 _HOPS: Final = ("hops", "cards", "nodes")
 _DETAIL: Final = r"(?i)^(?:hops?|cards?|nodes?)[ _-]*([0-9]+)$"
 _SERIES: Final = ("scenario", "name", "rate", "p_mtu", "p_protocol", "p_direction", "p_stack")
@@ -66,19 +69,17 @@ def picture(records: Records) -> Picture:
     others = [f"p_{name}" for name in swept_names(records) if name not in (*_HOPS, "ta1", "clock_hz", "mtu")]
     frame = add_series(frame, [*_SERIES, *others]).sort_values(["series", "hops"], kind="stable")
     lines: list[Row] = []
-    said = []
+    said, bent = [], 0
     for series, rows in frame.groupby("series", sort=True):
         fit = fit_line(rows["hops"].to_numpy(dtype=float), rows["ms"].to_numpy(dtype=float))
-        if fit is not None:
+        if fit is not None and fit.r_squared < STRAIGHT:
+            bent += 1
+        elif fit is not None:
             ends = (float(rows["hops"].min()), float(rows["hops"].max()))
             lines += [{"series": str(series), "hops": end, "ms": fit.intercept + fit.slope * end} for end in ends]
             who = "" if series == "all points" else f"{series}: "
             said.append(f"{who}{number_text(fit.slope, 4)} ms per hop (R² {fit.r_squared:.4f})")
-    sentence = (
-        f"{len(frame)} values; fitted line: {'; '.join(said)}."
-        if said
-        else f"{len(frame)} values at one length only, so no line is fitted."
-    )
+    sentence = _sentence(len(frame), said, bent)
     shown = [
         ("scenario", "scenario"),
         ("point", "point"),
@@ -108,6 +109,15 @@ def picture(records: Records) -> Picture:
     ]
     table = table_of(frame, f"data-{id}", title, fields_of(columns, len(records.runs)), f"{id}.csv")
     return Picture(id, title, sentence, specification, table, legend(drawn))
+
+
+def _sentence(values: int, said: list[str], bent: int) -> str:
+    if not said and not bent:
+        return f"{values} values at one length only, so no line is fitted."
+    lines = f"fitted line: {'; '.join(said)}." if said else "no line is fitted."
+    if bent:
+        lines += f" {bent} series {'lies' if bent == 1 else 'lie'} on none (R² below {STRAIGHT}): they depend on more than the hops."
+    return f"{values} values; {lines}"
 
 
 def _hops(frame: pd.DataFrame) -> pd.Series[float]:

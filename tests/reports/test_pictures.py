@@ -89,6 +89,15 @@ def test_the_slope_per_hop_is_that_of_the_values(tmp_path: Path) -> None:
     assert [(row["hops"], pytest.approx(row["ms"])) for row in ends] == [(1.0, 5.5), (5.0, 15.5)]
 
 
+def test_values_on_no_line_get_none(tmp_path: Path) -> None:
+    run = SampleRun()
+    for cards, took in ((1, 9.0), (2, 1.0), (3, 8.0), (4, 2.0)):
+        run.add("a/b", f"cards-{cards}", *given(cards=cards), measured("round_trip", took, "ms"), verdict())
+    picture = latency.picture(load([run.write(tmp_path)]))
+    assert "no line is fitted. 1 series lies on none (R² below 0.9)" in picture.sentence
+    assert all("scenario" in row for row in _datasets(picture))
+
+
 def test_the_detail_tells_the_hops_before_the_point_does(tmp_path: Path) -> None:
     run = SampleRun()
     values = [measured("round_trip", float(card), "ms", f"card {card}") for card in (1, 2, 3)]

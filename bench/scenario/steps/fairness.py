@@ -43,7 +43,7 @@ class Shares:
     hop: int
     direction: Direction
     parts: tuple[float, ...]
-    """Percent of the payload, by channel; 0 for each that should be served and never was."""
+    """Percent of the payload per share, by channel: what it carried over its weight. 0 for each that should be served and never was."""
     fairness: float
     """Jain's index of the worst window."""
     short: str
@@ -69,8 +69,9 @@ def shares(samples: Iterable[Sample], hop: int, direction: Direction, weights: S
         totals[sample.channel] += sample.length - HEADER_LENGTH
         borne[sample.channel] = sample.weight
     channels = max(len(weights), len(totals))
-    everything = sum(totals.values()) or 1
-    parts = [100.0 * totals[channel] / everything for channel in sorted(totals)] + [0.0] * (channels - len(totals))
+    a_share = {channel: totals[channel] / borne[channel] for channel in sorted(totals)}
+    everything = sum(a_share.values()) or 1
+    parts = [100.0 * each / everything for each in a_share.values()] + [0.0] * (channels - len(totals))
     unseen = Counter(weights) - Counter(borne.values())
     window = WINDOW_MESSAGES * (sum(borne.values()) + sum(unseen.elements()))
     fairness, short = 1.0, ""

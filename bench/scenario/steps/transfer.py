@@ -89,7 +89,7 @@ class Transfer(Step):
         "refusals": Measure(
             "exchanges", "segments the first card had no memory for (6A84) and was asked to take again"
         ),
-        "share": Measure("percent", "one channel's part of the payload"),
+        "share": Measure("percent", "one channel's part of the payload, per share where weights differ"),
         "exchange_error": Measure(
             "ns",
             "largest difference of a hop exchange's time on the wire from the time its characters must take (not with 'size')",
