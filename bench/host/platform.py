@@ -19,7 +19,7 @@ from bench.host.names import NameZone
 from bench.host.router import Router, RouterSettings
 from bench.host.uplink import Pending, Uplink, UplinkError, Wait
 from bench.iso7816.apdu import CommandApdu
-from bench.iso7816.line import etu_ticks
+from bench.iso7816.line import etu_near
 from bench.iso7816.port import TerminalPort
 from bench.iso7816.rates import Rate
 from bench.observe import Sink
@@ -124,7 +124,7 @@ class Host:
         port = self.link.port
         if not port.ta1 or not port.clock_hz:
             return 0
-        return etu_ticks(Rate(port.ta1), port.clock_hz, self.engine.timebase)
+        return etu_near(Rate(port.ta1), port.clock_hz, self.engine.timebase)
 
     def _wait(self, nanoseconds: int, action: Callable[[], object]) -> Pending:
         return self.engine.after(self.engine.timebase.nanoseconds(nanoseconds), action)

@@ -9,6 +9,7 @@ Units: times are ticks of the engine's timebase, lengths are bytes, unless a nam
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, Protocol
 
 from bench.engine import Timebase
@@ -53,6 +54,11 @@ def etu_ticks(rate: Rate, clock_hz: int, timebase: Timebase) -> int:
     if rest:
         raise ValueError(f"an etu of {rate} at {clock_hz} Hz is no whole number of ticks of {timebase}")
     return ticks
+
+
+def etu_near(rate: Rate, clock_hz: int, timebase: Timebase) -> int:
+    """The same to the nearest tick: for a clock that a reader tells of, which the timebase was not made for (CCID tells whole kilohertz)."""
+    return round(Fraction(timebase.hz * rate.f, clock_hz * rate.d))
 
 
 class CardEnd(Protocol):

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.engine import Timebase
-from bench.iso7816.line import Burst, etu_ticks
+from bench.iso7816.line import Burst, etu_near, etu_ticks
 from bench.iso7816.port import Answer, PowerUp
 from bench.iso7816.rates import Rate, all_rates
 from tests.iso7816.wire import CLOCK_HZ, Wire, answer, envelope
@@ -21,6 +21,7 @@ def test_7_1_an_etu_is_a_whole_number_of_ticks_at_every_rate(clock_hz: int) -> N
     timebase = Timebase.for_clocks(clock_hz)
     for rate in all_rates():
         ticks = etu_ticks(rate, clock_hz, timebase)
+        assert etu_near(rate, clock_hz, timebase) == ticks
         assert ticks * rate.d * clock_hz == rate.f * timebase.hz
 
 
@@ -99,3 +100,10 @@ def test_a_rate_negotiated_by_pps_holds_for_both_sides(ta1: int) -> None:
     wire = Wire(answer(), ta1)
     assert wire.reader.ta1 == ta1
     assert wire.contacts.rate == Rate(ta1)
+
+
+def test_a_clock_that_a_reader_tells_of_need_not_be_the_timebases() -> None:
+    """CCID has whole kilohertz: 3571 for 3 571 200 Hz, 56 ppm off."""
+    timebase = Timebase.for_clocks(CLOCK_HZ)
+    near = etu_near(Rate(0x11), 3_571_000, timebase)
+    assert near / etu_ticks(Rate(0x11), 3_571_200, timebase) == pytest.approx(3_571_200 / 3_571_000, abs=1e-9)

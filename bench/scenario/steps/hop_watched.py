@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.iso7816.line import CHARACTER_END_ETU, etu_ticks
+from bench.iso7816.line import CHARACTER_END_ETU, etu_near
 from bench.iso7816.rates import Rate
 from bench.observe import Exchange, LinkChange, Observation
 from bench.scenario.context import StepContext
@@ -47,7 +47,7 @@ class PollTimes(Step):
             raise NotApplicable("the cards have something to say all the time: there are no idle polls to watch")
         link = context.rig.host.link
         period = link.poll.longest
-        etu = etu_ticks(Rate(link.port.ta1), link.port.clock_hz, engine.timebase)
+        etu = etu_near(Rate(link.port.ta1), link.port.clock_hz, engine.timebase)
         turn = TURN_ETU[link.port.protocol] * etu
         polls = sum(each.count for each in seen)
         worst = 0

@@ -13,7 +13,7 @@ from bench.hop.limit import LineLimit, T0Limit, T1Limit
 from bench.host.peers import PeerSocket
 from bench.iso7816.atr import parse_atr
 from bench.iso7816.atr_values import Edc
-from bench.iso7816.line import CHARACTER_END_ETU, etu_ticks
+from bench.iso7816.line import CHARACTER_END_ETU, etu_near
 from bench.iso7816.rates import Rate, card_guard_etu, guard_cycles
 from bench.observe import Direction, Exchange, Observation, Packet
 from bench.pattern import pattern
@@ -376,9 +376,7 @@ def _character_time(exchanges: Sequence[Exchange], timebase: Timebase) -> float 
     seen = [e for e in exchanges if e.characters > 1 and not e.error and e.ta1 and e.clock_hz]
     if not seen:
         return None
-    etus = sum(
-        (e.wire_ticks / etu_ticks(Rate(e.ta1), e.clock_hz, timebase) - CHARACTER_END_ETU) * e.count for e in seen
-    )
+    etus = sum((e.wire_ticks / etu_near(Rate(e.ta1), e.clock_hz, timebase) - CHARACTER_END_ETU) * e.count for e in seen)
     return etus / sum((e.characters - 1) * e.count for e in seen)
 
 
@@ -396,11 +394,11 @@ def line_limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit
         return None
     timebase = context.engine.timebase
     rate = Rate(port.ta1)
-    etu = etu_ticks(rate, port.clock_hz, timebase)
+    etu = etu_near(rate, port.clock_hz, timebase)
     card = context.point.given.card_time.ticks(timebase)
     atr = parse_atr(link.atr)
     cycles = guard_cycles(atr.extra_guard_time, port.protocol, rate, atr.rate, atr.has_t15)
-    to_card = int(cycles * timebase.cycles(1, port.clock_hz))
+    to_card = int(cycles * timebase.hz / port.clock_hz)
     if port.protocol == 0:
         return T0Limit(etu, to_card, card)
     from_card = card_guard_etu(atr.extra_guard_time, 1) * etu
