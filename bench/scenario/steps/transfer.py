@@ -247,8 +247,11 @@ class Transfer(Step):
             if each.hop == 1:
                 for number, part in enumerate(each.parts, 1):
                     context.measured("share", part, detail=f"{each.direction} {number}")
-            most = max(other.messages for other in found if other.direction is each.direction)
-            full = each.messages >= ALL * most and busy(exchanges, each.hop, span) >= FULL
+            same = [other for other in found if other.direction is each.direction]
+            # A line that not all channels cross cannot be what holds them up: what is queued at the beginning only makes it look busy for a while.
+            all_cross = len(each.parts) == max(len(other.parts) for other in same)
+            most = max(other.messages for other in same)
+            full = all_cross and each.messages >= ALL * most and busy(exchanges, each.hop, span) >= FULL
             any_full = any_full or full
             name = "hop_fairness" if full else "spare_fairness"
             self._fair(context, name, each.fairness, each.short, f"hop {each.hop} {each.direction}")
