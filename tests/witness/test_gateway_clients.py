@@ -191,7 +191,9 @@ def test_iperf3_moves_bulk_through_the_card(gateways: Gateways, way: str, tmp_pa
             *(["--reverse"] if way == "reverse" else []),
         )  # fmt: skip
         assert server.wait(PATIENCE_S) == 0
-        end = (json.loads(out) if way == "reverse" else json.loads(told.read_bytes()))["end"]["sum_received"]
+        said, heard = out.decode(), told.read_text()
+        assert "error" not in said + heard, f"{said}\n{heard}\n{gateways.daemon.log.read_text()[-4000:]}"
+        end = json.loads(said if way == "reverse" else heard)["end"]["sum_received"]
         print(f"{gateways.rig} {way}: {end['bytes']} bytes, {end['bits_per_second'] / 8192:.0f} KiB/s")
         assert end["bytes"] >= mebibytes << 20, "what the other end has received, not what was handed to a socket"
     finally:

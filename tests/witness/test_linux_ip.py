@@ -23,7 +23,7 @@ from bench.net.ipv4 import Ipv4
 from bench.net.protocols import address
 from bench.net.segment import ACK, Segment, build_segment
 from bench.records.pcapng import Flow, LinkType, PcapngWriter
-from tests.witness.linux_net import BAD, FORWARDER, Lab, card4, card6, lab, missing_means, tshark_finds
+from tests.witness.linux_net import BAD, FORWARDER, OF_THE_KERNEL, Lab, card4, card6, lab, missing_means, tshark_finds
 from tests.witness.programs import tool
 
 pytestmark = [
@@ -225,13 +225,16 @@ def test_fifty_connections_survive_loss(lossy: Lab) -> None:
     assert lossy.within(lambda: many(hosts, 2000, 60), 65) == [True] * CONNECTIONS
 
 
+WRONG = f"({BAD}) && !({OF_THE_KERNEL})"
+
+
 def sane(lab: Lab) -> None:
     """tshark's word on all that crossed the link, whichever of the tests a worker was given."""
     tool("tshark")
     there_and_back(lab, card4(1), 1000)
     copy: Path = lab.capture.with_suffix(".copy.pcapng")
     lab.running.drive.call(lambda: shutil.copy(lab.capture, copy))
-    assert tshark_finds(copy, BAD) == []
+    assert tshark_finds(copy, WRONG) == []
     assert tshark_finds(copy, "tcp")
 
 
@@ -243,8 +246,25 @@ def test_tshark_would_see_one_wrong_byte(tmp_path: Path, place: int) -> None:
     packet = bytearray(Ipv4(here, there, 6, build_segment(here, there, segment)).encode())
     for damaged in (False, True):
         packet[place % len(packet)] ^= damaged
-        file = tmp_path / f"{damaged}.pcapng"
-        with file.open("wb") as stream:
-            writer = PcapngWriter(stream)
-            writer.packet(writer.interface("uplink", LinkType.RAW_IP), 0, bytes(packet), Flow.INBOUND, "")
-        assert bool(tshark_finds(file, BAD)) == damaged
+        file = captured(tmp_path / f"{damaged}.pcapng", bytes(packet))
+        assert bool(tshark_finds(file, WRONG)) == damaged
+
+
+def captured(file: Path, packet: bytes) -> Path:
+    with file.open("wb") as stream:
+        writer = PcapngWriter(stream)
+        writer.packet(writer.interface("uplink", LinkType.RAW_IP), 0, packet, Flow.INBOUND, "")
+    return file
+
+
+@pytest.mark.parametrize(("source", "found"), [("10.78.0.1", False), ("10.78.16.3", True)], ids=["kernel", "card"])
+def test_a_card_may_not_write_a_checksum_of_zero_as_linux_does(tmp_path: Path, source: str, found: bool) -> None:
+    tool("tshark")
+    here, there = address(source), address("10.78.16.2")
+    text = bytearray(build_segment(here, there, Segment(1024, 7, 1, 1, ACK, 8192, bytes(2))))
+    text[-2:] = text[16:18]  # what the sum lacked goes into the data
+    text[16:18] = b"\xff\xff"
+    assert (
+        bool(tshark_finds(captured(tmp_path / "one.pcapng", Ipv4(here, there, 6, bytes(text)).encode()), WRONG))
+        == found
+    )
