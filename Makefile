@@ -25,7 +25,7 @@ PCSC_PACKAGES := gcc python3-dev libpcsclite-dev pcscd vsmartcard-vpcd
 # Raw USB: what pyusb loads.
 USB_PACKAGES := libusb-1.0-0
 # Software from outside that the tests meet (tests/witness).
-WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli socat iperf3 curl ser2net liblwip0 iputils-ping iproute2
+WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli socat iperf3 curl ser2net liblwip0 iputils-ping iproute2 poppler-utils
 # The guest with a real USB and PPP stack (tests/guest); its kernel is fetched, not installed.
 GUEST_PACKAGES := qemu-system-x86 busybox-static ppp libccid
 GUEST_SOURCES := scripts/guest-fetch.sh scripts/guest-pack.py tests/guest/init.sh
