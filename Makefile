@@ -28,6 +28,8 @@ USB_PACKAGES := libusb-1.0-0
 WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli socat iperf3 curl ser2net liblwip0 iputils-ping iproute2 poppler-utils
 # The guest with a real USB and PPP stack (tests/guest); its kernel is fetched, not installed.
 GUEST_PACKAGES := qemu-system-x86 busybox-static ppp libccid
+# From npm, into .npm: what judges the accessibility of report pages.
+NPM_PACKAGES := axe-core@4.14.1
 GUEST_SOURCES := scripts/guest-fetch.sh scripts/guest-pack.py tests/guest/init.sh
 
 # The software rig runs on every core; a real rig has one reader, and one worker for it.
@@ -107,6 +109,7 @@ setup-pcsc: $(VENV)/.stamp-pcsc ## install what a PC/SC rig needs: system packag
 # Where packages cannot be installed (not root, not Debian), pyscard may not build: the PC/SC path is then left out.
 setup-test: $(VENV)/.stamp-dev ## install everything `make test` needs
 	@scripts/install-system.sh $(PCSC_PACKAGES) $(USB_PACKAGES) $(WITNESS_PACKAGES) $(GUEST_PACKAGES)
+	@scripts/install-npm.sh .npm $(NPM_PACKAGES)
 	@$(MAKE) .guest/.stamp
 	@$(MAKE) $(VENV)/.stamp-pcsc || { test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null; }
 
@@ -122,7 +125,7 @@ constraints: ## renew constraints.txt with the newest versions that resolve
 
 .PHONY: clean
 clean: ## remove the environment and all caches (results stay)
-	rm -rf $(VENV) .guest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .guest .npm build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
