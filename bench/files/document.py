@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
@@ -39,6 +39,8 @@ class Document:
     tree: Tree
     values: Mapping[Place, Position]
     keys: Mapping[Place, Position]
+    quotes: Mapping[Place, int] = field(default_factory=dict)
+    """Of texts that stand on one line: how many characters (a quote) there are before their first."""
 
     def position(self, place: Place, *, key: bool = False) -> Position:
         """Where the node at ``place`` (or its key) stands; where there is none, its nearest parent."""
@@ -63,9 +65,12 @@ class Document:
                     return None
         return node
 
-    def mistake(self, place: Place, found: str, expected: str, *, key: bool = False) -> Mistake:
-        """A mistake at a place of this file; ``key``: at the name of the field instead of its value."""
-        return Mistake(self.path, self.position(place, key=key), found, expected)
+    def mistake(self, place: Place, found: str, expected: str, *, key: bool = False, offset: int = 0) -> Mistake:
+        """A mistake at a place of this file; ``key``: at the name of the field instead of its value; ``offset``: so many characters into its text."""
+        position = self.position(place, key=key)
+        if offset and place in self.quotes:
+            position = replace(position, column=position.column + self.quotes[place] + offset)
+        return Mistake(self.path, position, found, expected)
 
 
 def read(path: Path, what: str) -> Document:
@@ -97,7 +102,7 @@ def parse(text: str, path: Path, what: str) -> Document:
     if not isinstance(builder.root, dict):
         found = "a list" if isinstance(builder.root, list) else f"the text {quoted(builder.root)}"
         _refuse(path, builder.values[()], found, what)
-    return Document(path, builder.root, builder.values, builder.keys)
+    return Document(path, builder.root, builder.values, builder.keys, builder.quotes)
 
 
 def _text(path: Path, what: str) -> str:
@@ -151,6 +156,7 @@ class _Builder:
     root: Tree | None = None
     values: dict[Place, Position] = field(default_factory=dict)
     keys: dict[Place, Position] = field(default_factory=dict)
+    quotes: dict[Place, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     stack: list[_Frame] = field(default_factory=list)
     nodes: int = 0
@@ -171,7 +177,7 @@ class _Builder:
                 self.refuse(_start(event), f"the alias *{event.anchor}", "the value itself, written out")
             case yaml.ScalarEvent():
                 self._properties(event)
-                self._scalar(str(event.value), _start(event))
+                self._scalar(str(event.value), _start(event), _quote(event))
             case yaml.SequenceStartEvent():
                 self._properties(event)
                 self._open([], _start(event))
@@ -193,10 +199,12 @@ class _Builder:
         if tag is not None:
             self.refuse(_start(event), f"the tag {quoted(str(tag))}", "no tags: every value is text")
 
-    def _scalar(self, text: str, position: Position) -> None:
+    def _scalar(self, text: str, position: Position, quote: int | None) -> None:
         top = self.stack[-1] if self.stack else None
         if top is None or not isinstance(top.node, dict) or top.key is not None:
-            self._put(text, position)
+            place = self._put(text, position)
+            if quote is not None:
+                self.quotes[place] = quote
             return
         if text in top.node:
             earlier = self.keys[(*top.place, text)]
@@ -235,3 +243,11 @@ class _Builder:
 def _start(event: yaml.Event) -> Position:
     mark = event.start_mark
     return Position(mark.line + 1, mark.column + 1) if mark is not None else _TOP
+
+
+def _quote(event: yaml.ScalarEvent) -> int | None:
+    """Characters before a text's first one, None where it does not stand on one line."""
+    start, end = event.start_mark, event.end_mark
+    if start is None or end is None or start.line != end.line:
+        return None
+    return 1 if event.style in ("'", '"') else 0

@@ -21,9 +21,12 @@ class FileModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_alias=True, validate_by_name=True)
 
 
-def expected(what: str, found: str = "") -> PydanticCustomError:
-    """The error that a field's or model's validator raises: what was expected and, where the value alone does not say it, what was found."""
-    return PydanticCustomError("cardbench", "{expected}", {"expected": what, "found": found})
+def expected(what: str, found: str = "", offset: int = 0) -> PydanticCustomError:
+    """The error that a field's or model's validator raises.
+
+    It tells what was expected and, where the value alone does not say it, what was found, and how many characters into the value.
+    """
+    return PydanticCustomError("cardbench", "{expected}", {"expected": what, "found": found, "offset": offset})
 
 
 def check(
@@ -138,7 +141,8 @@ class _Explainer:
         written = self.document.at(place)
         if isinstance(written, str) and written != detail["input"] and isinstance(detail["input"], str):
             found += f" (from {quoted(written)})"
-        return self.document.mistake(place, found, _expectation(detail))
+        offset = int(detail.get("ctx", {}).get("offset", 0))
+        return self.document.mistake(place, found, _expectation(detail), offset=offset)
 
 
 def _echo(detail: ErrorDetails) -> bool:

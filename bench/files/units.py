@@ -213,3 +213,18 @@ Truth = Annotated[bool, PlainValidator(_once(_truth, bool)), WithJsonSchema({"ty
 
 Line = Annotated[str, PlainValidator(_line), WithJsonSchema({"type": "string", "pattern": "^[^\\n]+$"})]
 """One line of text."""
+
+
+_REQUIREMENT = r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-[0-9]+"
+
+
+def _requirement(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(_REQUIREMENT, value):
+        return value
+    raise expected("an id such as 'CH-FAIR-1': capitals, digits and '-', a number at the end")
+
+
+RequirementId = Annotated[
+    str, PlainValidator(_requirement), WithJsonSchema({"type": "string", "pattern": f"^{_REQUIREMENT}$"})
+]
+"""The id of a requirement, such as CH-FAIR-1."""

@@ -5,23 +5,21 @@ scenario speaks to says why.
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field
 
 from bench.files.document import read
 from bench.files.mistakes import FileError, Mistake
-from bench.files.models import FileModel, check, expected
-from bench.files.units import Line
-from bench.rig.given import Needs
+from bench.files.models import FileModel, check
+from bench.files.units import Line, RequirementId
+from bench.requirements.applicability import ALWAYS, Applies
 
 FOLDER = Path(__file__).parent
 WHAT = "a catalogue: a mapping with 'source' and 'requirements'"
-_ID = re.compile(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-[0-9]+")
 
 
 class Strength(StrEnum):
@@ -51,17 +49,6 @@ class Level(StrEnum):
     APDU = "apdu"
 
 
-def _identifier(value: object) -> str:
-    if isinstance(value, str) and _ID.fullmatch(value):
-        return value
-    raise expected("an id such as 'CH-FAIR-1': capitals, digits and '-', a number at the end")
-
-
-RequirementId = Annotated[
-    str, PlainValidator(_identifier), WithJsonSchema({"type": "string", "pattern": f"^{_ID.pattern}$"})
-]
-
-
 class Requirement(FileModel):
     """One requirement."""
 
@@ -72,7 +59,9 @@ class Requirement(FileModel):
     layer: Annotated[Line, Field(description="link, transport, hop, chain, channel, application, host")]
     dut: Annotated[Dut, Field(description="whom it judges")] = Dut.CARD
     level: Annotated[Level, Field(description="the coarsest level at which it can be observed")] = Level.APDU
-    applies: Annotated[Needs, Field(description="what must be declared for it to apply")] = Needs()
+    applies: Annotated[
+        Applies, Field(description="what a card must declare for it to apply (docs/declarations.md); empty: always")
+    ] = ALWAYS
     source: Annotated[Line, Field(description="document and edition, where not the file's")] = "the file's"
     uncovered: Annotated[Line, Field(description="why no scenario speaks to it; empty where one does")] = ""
 

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from bench.files.models import FileModel, expected
-from bench.files.units import Line, Number
-from bench.requirements.catalogue import RequirementId
+from bench.files.units import Line, Number, RequirementId
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from bench.files.models import FileModel, expected
-from bench.files.units import Line
-from bench.requirements.catalogue import RequirementId
+from bench.files.units import Line, RequirementId
 from bench.scenario.point import Point
 from bench.scenario.points import Selection
 
