@@ -28,6 +28,8 @@ LARGE: Final = ("exchanges", "packets")
 """Tables that are read in pieces (`reports.exchanges`)."""
 MOST_NAMED: Final = 5
 """Unfinished points that a note names."""
+_LISTS: Final = ("planned", "scenarios")
+"""Entries of `run.json` that are too long for facts."""
 _HOW_TO_CLOSE: Final = "`cardbench run --resume` finishes a run that was not closed."
 
 
@@ -136,7 +138,7 @@ def _run(path: Path, several: bool) -> Run:
     station, date, number = (unquote(parts.get(name, "")) for name in ("station", "date", "run"))
     label = "/".join(part for part in (station, date, number) if part) or path.resolve().name
     content = _run_json(path / RUN_JSON)
-    facts = tuple(fact for name, value in content.items() if name != "planned" for fact in _flatten(name, value, 0))
+    facts = tuple(fact for name, value in content.items() if name not in _LISTS for fact in _flatten(name, value, 0))
     return Run(
         path, label if several else number or label, station, date, number, facts, _planned(content.get("planned"))
     )

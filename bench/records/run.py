@@ -26,6 +26,15 @@ CAPTURE = "capture.pcapng"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ScenarioFile:
+    """A scenario file as it was when the run read it."""
+
+    name: str
+    """Folder and stem, as in the tables."""
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What ``run.json`` holds. Times are wall time, ISO 8601, UTC."""
@@ -44,6 +53,8 @@ class RunRecord:
     """How many points are complete; written when the run closes."""
     rigs: tuple[RigFingerprint, ...]
     environment: Environment
+    scenarios: tuple[ScenarioFile, ...] = ()
+    """The files of the planned points. One that was changed before the run was resumed stands twice."""
 
 
 def write_run_json(path: Path, record: RunRecord) -> None:
@@ -147,9 +158,10 @@ class RunDirectory:
         """The points that need not be run again."""
         return finished_points(self.path)
 
-    def plan(self, points: tuple[PointKey, ...]) -> None:
-        """Note which points the run is to run. One process only writes ``run.json``: the one that closes the run."""
-        self._update(replace(self.record, planned=tuple(sorted(points))))
+    def plan(self, points: tuple[PointKey, ...], scenarios: tuple[ScenarioFile, ...] = ()) -> None:
+        """Note which points the run is to run, of which files. One process only writes ``run.json``: the one that closes the run."""
+        known = tuple(sorted({*self.record.scenarios, *scenarios}))
+        self._update(replace(self.record, planned=tuple(sorted(points)), scenarios=known))
 
     def describe(self, rigs: tuple[RigFingerprint, ...]) -> None:
         """Note on which rigs the run runs, as far as is known by now."""
