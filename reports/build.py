@@ -39,12 +39,18 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
     packets, packet_notes = packet_counts(records)
     pictures = [
         *share.pictures(records),
-        latency.picture(records),
+        *latency.pictures(records),
         *fairness.pictures(records),
         memory.picture(records),
         times.picture(statistics),
     ]
-    drawn = share.select(records) | latency.select(records) | fairness.select(records) | memory.select(records)
+    drawn = (
+        share.select(records)
+        | latency.select(records)
+        | latency.select_any(records)
+        | fairness.select(records)
+        | memory.select(records)
+    )
     tables = [
         collate.requirement_table(records),
         collate.scenario_table(records),

@@ -82,9 +82,7 @@ def legend(rows: Sequence[Row]) -> tuple[LegendEntry, ...]:
 def scatter(rows: Sequence[Row], x: Axis, y: Axis, tooltip: Sequence[tuple[str, str]], mark: Mark | None = None) -> str:
     """Every value as a dot, and per series a line through the medians. Rows carry `series` and `accused`. Returns JSON."""
     base = alt.Chart(_data(rows))
-    line = base.mark_line(strokeWidth=1.75, opacity=0.8).encode(
-        x=_x(x), y=alt.Y(f"median({y.field})", type="quantitative", title=y.title), color=_colour(rows)
-    )
+    line = base.mark_line(strokeWidth=1.75, opacity=0.8).encode(x=_x(x), y=_y(y, "median"), color=_colour(rows))
     return _finish([*_limit(mark), line, *_dots(base, rows, x, y, tooltip)], _HEIGHT)
 
 
@@ -160,9 +158,10 @@ def _x(axis: Axis) -> alt.X:
     return alt.X(axis.field, type="quantitative", title=axis.title, scale=scale, axis=_axis(axis))
 
 
-def _y(axis: Axis) -> alt.Y:
-    scale = alt.Scale(type="log") if axis.log else alt.Scale(zero=False, padding=6)
-    return alt.Y(axis.field, type="quantitative", title=axis.title, scale=scale)
+def _y(axis: Axis, aggregate: str = "") -> alt.Y:
+    scale = alt.Scale(type="log", nice=False, padding=8) if axis.log else alt.Scale(zero=False, padding=6)
+    field = f"{aggregate}({axis.field})" if aggregate else axis.field
+    return alt.Y(field, type="quantitative", title=axis.title, scale=scale, axis=_axis(axis))
 
 
 def _decades(rows: Sequence[Row], low: str, high: str) -> tuple[float, ...]:

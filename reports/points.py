@@ -17,6 +17,9 @@ POINT: Final = ["run", "scenario", "point"]
 MOST_SERIES: Final = 8
 """A picture tells at most this many series apart; the palette has as many."""
 
+LONGEST_SERIES: Final = 48
+"""Characters of a series' name; a longer one loses its middle."""
+
 _CLOCK_UNITS: Final = {"": 1, "hz": 1, "khz": 1_000, "mhz": 1_000_000}
 
 
@@ -105,19 +108,33 @@ def add_rate(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_series(frame: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
-    """A column `series`: the values of those candidate columns that differ, added while at most MOST_SERIES are told apart."""
+    """A column `series`: the values of those candidate columns that differ, added while at most MOST_SERIES are told apart.
+
+    What tells nothing more apart than the columns before it is left out, and long names are cut in the middle: a legend is read, not parsed.
+    """
     label = pd.Series("", index=frame.index, dtype="object")
-    for column in candidates:
+    for column in dict.fromkeys(candidates):
         if column not in frame.columns or frame[column].nunique() < 2:
             continue
-        named = (
-            column.removeprefix("p_") + " "
-            if column.startswith("p_") and frame[column].str.match(r"^[0-9.]*$").all()
-            else ""
-        )
-        text = frame[column].fillna("").astype(str)
-        part = named + text
-        extended = part.where(label == "", label + " · " + part).where(text != "", label)
-        if extended.nunique() <= MOST_SERIES:
+        text = _short(column, frame[column].fillna("").astype(str))
+        extended = text.where(label == "", label + " · " + text).where(text != "", label)
+        if label.nunique() < extended.nunique() <= MOST_SERIES:
             label = extended
-    return frame.assign(series=label.where(label != "", "all points"))
+    return frame.assign(series=_cut(label.where(label != "", "all points")))
+
+
+def _short(column: str, text: pd.Series[str]) -> pd.Series[str]:
+    """A column's values as parts of a series' name: numbers with what they count, scenarios without their folder, rates by their speed."""
+    if column == "scenario":
+        bare = text.str.rpartition("/")[2]
+        return bare if bare.nunique() == text.nunique() else text
+    if column == "rate":
+        speed = text.str.extract(r"\((.*)\)", expand=False).fillna(text)
+        return speed if speed.nunique() == text.nunique() else text
+    named = column.startswith("p_") and text.str.match(r"^[0-9.]*$").all()
+    return text.where(text == "", column.removeprefix("p_").replace("_", " ") + " " + text) if named else text
+
+
+def _cut(label: pd.Series[str]) -> pd.Series[str]:
+    cut = label.where(label.str.len() <= LONGEST_SERIES, label.str.slice(0, 27) + "…" + label.str.slice(-20))
+    return cut if cut.nunique() == label.nunique() else label

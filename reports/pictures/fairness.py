@@ -16,7 +16,7 @@ from reports.verdicts import natural
 
 NAME: Final = "share"
 UNIT: Final = "jain"
-MOST_ROWS: Final = 40
+MOST_ROWS: Final = 16
 """The picture of shares draws at most so many points, the most uneven ones."""
 
 

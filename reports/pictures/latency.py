@@ -1,4 +1,4 @@
-"""Latency by hops: measurements whose name contains `round_trip`, with a straight line fitted to each series."""
+"""Latency by hops, with a straight line fitted to each series, and against rate, MTU and channels: measurements named `round_trip` and the like."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pandas as pd
 
 from reports.charts import Axis, Row, fitted, legend
 from reports.load import Records
+from reports.pictures import against
+from reports.pictures.hops import PARAMETERS, hops_of
 from reports.pictures.picture import Picture, fields_of, rows_of
-from reports.points import add_rate, add_series, parameter, swept_names, whole_numbers, with_parameters
+from reports.pictures.share import places
+from reports.points import add_rate, add_series, swept_names, with_parameters
 from reports.table import Kind, number_text, table_of
 
 NAME: Final = "round_trip"
@@ -21,8 +24,12 @@ MILLISECONDS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3, "μs": 1e-3
 STRAIGHT: Final = 0.9
 """The least R² at which a line says something of its values: below that they depend on more than hops, and none is drawn."""
 
-_HOPS: Final = ("hops", "cards", "nodes")
-_DETAIL: Final = r"(?i)^(?:hops?|cards?|nodes?)[ _-]*([0-9]+)$"
+NAMES: Final = (NAME, "echo_time", "word_median", "apdu_time")
+"""What the pictures against rate, MTU and channels show: names that contain one of these."""
+
+_LATENCY: Final = against.Quantity(
+    "latency", "Latency", Axis("value", "latency (ms)", log=True), "ms", f"named {NAME}…"
+)
 _SERIES: Final = ("scenario", "name", "rate", "p_mtu", "p_protocol", "p_direction", "p_stack")
 
 
@@ -50,7 +57,7 @@ def select(records: Records) -> pd.Series[bool]:
     """Which measurements this picture shows: those whose point or detail tells the number of hops, in a unit of time."""
     frame = with_parameters(records.measurements, records)
     shown = frame["name"].str.contains(NAME, regex=False) & frame["unit"].isin(list(MILLISECONDS))
-    chosen = shown & frame["value"].notna() & _hops(frame).notna()
+    chosen = shown & frame["value"].notna() & hops_of(frame).notna()
     return pd.Series(chosen.to_numpy(dtype=bool), index=records.measurements.index)
 
 
@@ -65,8 +72,8 @@ def picture(records: Records) -> Picture:
             f"Nothing to draw: no measurement named {NAME}… at a point with cards or hops. Scenarios that time round trips along a chain fill it.",
         )
     factors = frame["unit"].map(MILLISECONDS).astype("float64")
-    frame = frame.assign(hops=_hops(frame), ms=frame["value"].astype("float64") * factors)
-    others = [f"p_{name}" for name in swept_names(records) if name not in (*_HOPS, "ta1", "clock_hz", "mtu")]
+    frame = frame.assign(hops=hops_of(frame), ms=frame["value"].astype("float64") * factors)
+    others = [f"p_{name}" for name in swept_names(records) if name not in (*PARAMETERS, "ta1", "clock_hz", "mtu")]
     frame = add_series(frame, [*_SERIES, *others]).sort_values(["series", "hops"], kind="stable")
     lines: list[Row] = []
     said, bent = [], 0
@@ -111,6 +118,21 @@ def picture(records: Records) -> Picture:
     return Picture(id, title, sentence, specification, table, legend(drawn))
 
 
+def select_any(records: Records) -> pd.Series[bool]:
+    """Which measurements the pictures against rate, MTU and channels show, whether or not their hops are known."""
+    frame = records.measurements
+    named = frame["name"].str.contains("|".join(NAMES), regex=True)
+    return named & frame["unit"].isin(list(MILLISECONDS)) & frame["value"].notna()
+
+
+def pictures(records: Records) -> tuple[Picture, ...]:
+    """By hops, and against rate, MTU and channels."""
+    frame = places(with_parameters(records.measurements[select_any(records)], records))
+    frame = frame.assign(value=frame["value"].astype("float64") * frame["unit"].map(MILLISECONDS).astype("float64"))
+    axes = (against.RATE, against.MTU, against.CHANNELS)
+    return (picture(records), *(against.picture(frame, _LATENCY, axis, records) for axis in axes))
+
+
 def _sentence(values: int, said: list[str], bent: int) -> str:
     if not said and not bent:
         return f"{values} values at one length only, so no line is fitted."
@@ -118,11 +140,3 @@ def _sentence(values: int, said: list[str], bent: int) -> str:
     if bent:
         lines += f" {bent} series {'lies' if bent == 1 else 'lie'} on none (R² below {STRAIGHT}): they depend on more than the hops."
     return f"{values} values; {lines}"
-
-
-def _hops(frame: pd.DataFrame) -> pd.Series[float]:
-    """The detail's number ("card 5") where it has one, else the point's own parameter."""
-    hops = pd.to_numeric(frame["detail"].str.extract(_DETAIL, expand=False), errors="coerce").astype("float64")
-    for name in _HOPS:
-        hops = hops.fillna(whole_numbers(parameter(frame, name)))
-    return hops

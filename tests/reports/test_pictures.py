@@ -44,7 +44,7 @@ def test_a_clock_is_read_with_and_without_unit(text: str, hz: int | None) -> Non
 
 
 def test_share_is_drawn_over_rate_and_mtu_and_the_failure_is_ringed(tmp_path: Path) -> None:
-    over_rate, over_mtu = share.pictures(load([whole_run().write(tmp_path)]))
+    over_rate, over_mtu, *_ = share.pictures(load([whole_run().write(tmp_path)]))
     values = [row for row in _datasets(over_rate) if "baud" in row]
     assert {row["baud"] for row in values} == {9600.0, 115200.0, 55800.0, 223200.0}
     assert sorted({str(row["series"]) for row in values}) == ["1024 bytes", "256 bytes", "64 bytes"]
@@ -73,7 +73,7 @@ def test_more_series_than_colours_are_not_told_apart(tmp_path: Path) -> None:
     for mtu in range(10, 30):
         values = measured("goodput", 90 + mtu / 10, "percent_of_limit")
         run.add("a/b", f"mtu-{mtu}", *given(ta1="11", clock_hz=3571200, mtu=mtu), values, verdict())
-    over_rate, _ = share.pictures(load([run.write(tmp_path)]))
+    over_rate, *_ = share.pictures(load([run.write(tmp_path)]))
     assert {row["series"] for row in _datasets(over_rate) if "baud" in row} == {"all points"}
 
 
@@ -182,11 +182,11 @@ def test_pictures_without_data_say_which_scenarios_would_fill_them(tmp_path: Pat
     statistics = exchange_statistics(records)
     missing = [
         *share.pictures(records),
-        latency.picture(records),
+        *latency.pictures(records),
         *fairness.pictures(records),
         times.picture(statistics),
     ]
-    assert len(missing) == 6
+    assert len(missing) == 11
     for picture in missing:
         assert (picture.specification, picture.table) == ("", None)
         assert "cenario" in picture.sentence
@@ -203,5 +203,5 @@ def test_values_that_are_no_numbers_do_not_stop_a_picture(tmp_path: Path) -> Non
         measured("goodput", 97.0, "percent_of_limit"),
         verdict(),
     )
-    over_rate, over_mtu = share.pictures(load([run.write(tmp_path)]))
+    over_rate, over_mtu, *_ = share.pictures(load([run.write(tmp_path)]))
     assert over_rate.specification == over_mtu.specification == ""
