@@ -4,12 +4,12 @@ import pytest
 
 from bench.host.peers import PeerSocket
 from bench.pattern import pattern
-from bench.scenario.steps.transfer import _Flow
+from bench.scenario.steps.flow import Flow
 
 
 @pytest.mark.parametrize("verify", [True, False])
 def test_what_is_not_the_pattern_breaks_a_flow_that_verifies(verify: bool) -> None:
-    flow = _Flow(PeerSocket(), "up", None, verify)
+    flow = Flow(PeerSocket(), "up", None, verify)
     flow.start()
     flow.socket.on_data(pattern(0, 40))
     assert not flow.broken

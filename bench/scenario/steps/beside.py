@@ -17,9 +17,9 @@ from bench.observe import Exchange, Observation
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.step import Measure, Step
+from bench.scenario.steps.line_limits import line_limit
 from bench.scenario.steps.services import dial_service
 from bench.scenario.steps.support import Watch, exchange, milliseconds, wait
-from bench.scenario.steps.transfer import line_limit
 from bench.scenario.units import Count, Duration, HexBytes, Size, Span
 
 MESSAGE_HEADER = 5

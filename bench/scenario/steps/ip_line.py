@@ -12,7 +12,7 @@ from bench.net.limit import Bulk, shortest
 from bench.observe import Direction, Exchange, Observation, Packet
 from bench.scenario.context import StepContext
 from bench.scenario.errors import NotApplicable
-from bench.scenario.steps.transfer import line_limit
+from bench.scenario.steps.line_limits import line_limit
 
 TCP: Final = 6
 UDP: Final = 17

@@ -7,22 +7,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from bench.channels.limit import shortest
-from bench.engine import Timebase
 from bench.files.models import expected
-from bench.hop.limit import LineLimit, T0Limit, T1Limit
 from bench.host.peers import PeerSocket
-from bench.iso7816.atr import parse_atr
-from bench.iso7816.atr_values import Edc
-from bench.iso7816.line import CHARACTER_END_ETU, etu_near
-from bench.iso7816.rates import Rate, card_guard_etu, guard_cycles
 from bench.observe import Direction, Exchange, Observation, Packet
-from bench.pattern import pattern
 from bench.readers.contract import StampedAt
 from bench.scenario.context import StepContext
 from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.judge import PERCENT_OF_LIMIT
 from bench.scenario.step import Measure, Step
 from bench.scenario.steps.fairness import HEADER_LENGTH, Sample, Shares, busy, sample_of, shares
+from bench.scenario.steps.flow import Crossed, Flow
+from bench.scenario.steps.line_limits import character_time, exchange_error, line_limit
 from bench.scenario.steps.support import Watch, milliseconds, opened_channels, wait
 from bench.scenario.units import Count, Duration, Size, Span, Truth, Whole
 
@@ -136,7 +131,7 @@ class Transfer(Step):
         sockets = sockets[: len(sockets) - self.silent]
         if not sockets:
             raise BenchFault("transfer needs open channels: put an open_channels step before it")
-        flows = [_Flow(socket, self.direction, self.size, self.verify) for socket in sockets]
+        flows = [Flow(socket, self.direction, self.size, self.verify) for socket in sockets]
         with Watch(context, _of_interest) as watch:
             context.engine.call(lambda: _each(flow.start for flow in flows))
             self._let_flow(context, flows, watch)
@@ -152,13 +147,13 @@ class Transfer(Step):
         exchanges = [seen for seen in watch.seen if isinstance(seen, Exchange)]
         self._measure(context, samples, exchanges, sockets)
 
-    def _let_flow(self, context: StepContext, flows: "list[_Flow]", watch: Watch) -> None:
+    def _let_flow(self, context: StepContext, flows: list[Flow], watch: Watch) -> None:
         if self.duration is not None:
             context.engine.wait(
                 lambda: any(flow.broken for flow in flows), self.duration.ticks(context.engine.timebase)
             )
         elif self.messages is not None:
-            crossed = _Crossed(watch, self.messages * len(flows), self._directions)
+            crossed = Crossed(watch, self.messages * len(flows), self._directions)
             wait(context, lambda: crossed.enough() or any(flow.broken for flow in flows), LONGEST)
             if not crossed.enough():
                 context.fail(f"{crossed.text} of {crossed.wanted} messages crossed the first hop within {LONGEST}")
@@ -186,7 +181,7 @@ class Transfer(Step):
         context.measured("goodput_rate", rate)
         self._shares(context, samples, sockets, everywhere, range(first, last))
         context.measured("refusals", sum(exchange.sw == NO_MEMORY for exchange in exchanges))
-        average = _character_time(exchanges, context.engine.timebase)
+        average = character_time(exchanges, context.engine.timebase)
         if average is not None:
             context.measured("character_time", average)
         elif "character_time" in self.measure:
@@ -215,7 +210,7 @@ class Transfer(Step):
             whole = (densest - 1) * context.engine.timebase.hz / limit.envelope(densest)
             context.measured("raw_share", 100.0 * rate / whole)
             if rig.stamped is StampedAt.LINE:
-                context.measured("exchange_error", _exchange_error(context, limit, exchanges))
+                context.measured("exchange_error", exchange_error(context, limit, exchanges))
             elif "exchange_error" in self.measure:
                 raise NotApplicable(_stamped_elsewhere(rig))
         elif of_the_line:
@@ -272,86 +267,6 @@ class Transfer(Step):
             context.measured(name, value, detail=detail, undecided=short)
 
 
-class _Crossed:
-    """Counts the messages a watch has seen, each way by itself, each look going on where the last one ended."""
-
-    def __init__(self, watch: Watch, wanted: int, directions: Sequence[Direction]) -> None:
-        self.watch = watch
-        self.wanted = wanted
-        self.counts = dict.fromkeys(directions, 0)
-        self._at = 0
-
-    @property
-    def text(self) -> str:
-        return ", ".join(f"{count} ({direction})" for direction, count in self.counts.items())
-
-    def enough(self) -> bool:
-        seen = self.watch.seen
-        while self._at < len(seen):
-            observation = seen[self._at]
-            sample = sample_of(observation) if isinstance(observation, Packet) else None
-            if sample is not None and sample.hop == 1 and sample.direction in self.counts:
-                self.counts[sample.direction] += 1
-            self._at += 1
-        return min(self.counts.values()) >= self.wanted
-
-
-class _Flow:
-    """One channel kept busy from outside."""
-
-    def __init__(self, socket: PeerSocket, direction: str, size: int | None, verify: bool) -> None:
-        self.socket = socket
-        self.direction = direction
-        self.verify = verify
-        self.size = size
-        self.sent = 0
-        self.before = len(socket.received)
-        """What came before the step began: a service that talks first does not wait for it."""
-        self.received = 0
-        self.broken = ""
-
-    @property
-    def moved(self) -> int:
-        return self.sent if self.direction == "down" else self.received - self.before
-
-    @property
-    def done(self) -> bool:
-        return self.size is not None and self.moved >= self.size
-
-    def start(self) -> None:
-        self._take(bytes(self.socket.received))
-        self.socket.received.clear()
-        self.socket.on_data = self._take
-        self.socket.on_end = self._ended
-        if self.direction != "up":
-            self.socket.source = self._give
-            self.socket.flush()
-
-    def stop(self) -> None:
-        self.socket.on_end = _nothing
-        self.size = self.sent
-        if self.direction == "up":
-            self.socket.on_data = _forget
-
-    def _give(self, count: int) -> bytes:
-        if self.size is not None:
-            count = min(count, self.size - self.sent)
-        data = pattern(self.sent, count)
-        self.sent += count
-        return data
-
-    def _take(self, data: bytes) -> None:
-        if self.verify and not self.broken and data != pattern(self.received, len(data)):
-            self.broken = (
-                f"what came is not the pattern, somewhere in the {len(data)} bytes from byte {self.received} on"
-            )
-        self.received += len(data)
-
-    def _ended(self) -> None:
-        if not self.done and not self.broken:
-            self.broken = f"ended after {self.moved} bytes: {self.socket.cause.text if self.socket.cause is not None else 'the other side shut'}"
-
-
 def _stamped_elsewhere(rig: "Rig") -> str:
     return f"this path takes its time stamps from {rig.stamped}, not from the line"
 
@@ -371,60 +286,12 @@ def _lengths(samples: Sequence[Sample], direction: Direction) -> dict[bytes, lis
     return found
 
 
-def _character_time(exchanges: Sequence[Exchange], timebase: Timebase) -> float | None:
-    """Etu from leading edge to leading edge within exchanges, over all whose characters were seen; None where none were.
-
-    An exchange's time ends with its last character's parity bit, which is no leading edge: that character is taken off.
-    """
-    seen = [e for e in exchanges if e.characters > 1 and not e.error and e.ta1 and e.clock_hz]
-    if not seen:
-        return None
-    etus = sum((e.wire_ticks / etu_near(Rate(e.ta1), e.clock_hz, timebase) - CHARACTER_END_ETU) * e.count for e in seen)
-    return etus / sum((e.characters - 1) * e.count for e in seen)
-
-
 def _windows(context: StepContext) -> tuple[int, int]:
     chain = context.rig.chain
     card = chain.cards[0].profile.window if chain is not None else 8
     return card, context.rig.host.gateway.window
 
 
-def line_limit(context: StepContext, exchanges: Sequence[Exchange]) -> LineLimit | None:
-    """The limit of the first hop's line; None where the reader shows neither the rate nor the clock."""
-    link = context.rig.host.link
-    port = link.port
-    if not port.ta1 or not port.clock_hz or not exchanges:
-        return None
-    timebase = context.engine.timebase
-    rate = Rate(port.ta1)
-    etu = etu_near(rate, port.clock_hz, timebase)
-    card = context.point.given.card_time.ticks(timebase)
-    atr = parse_atr(link.atr)
-    cycles = guard_cycles(atr.extra_guard_time, port.protocol, rate, atr.rate, atr.has_t15)
-    to_card = int(cycles * timebase.hz / port.clock_hz)
-    if port.protocol == 0:
-        return T0Limit(etu, to_card, card)
-    from_card = card_guard_etu(atr.extra_guard_time, 1) * etu
-    return T1Limit(etu, to_card, from_card, atr.ifsc, edc=2 if atr.edc is Edc.CRC else 1, card=card)
-
-
-def _exchange_error(context: StepContext, limit: LineLimit, exchanges: Sequence[Exchange]) -> float:
-    """Largest difference between an exchange's duration and the time its characters must take: the turn to the next command is left out."""
-    worst = 0
-    for exchange in exchanges:
-        best = limit.exchange(exchange.sent_bytes, exchange.received_bytes)
-        worst = max(worst, abs(exchange.duration_ticks + limit.tail - best))
-    return context.engine.timebase.to_ns(worst) * 1.0
-
-
 def _each(actions: Iterable[Callable[[], None]]) -> None:
     for action in actions:
         action()
-
-
-def _forget(_data: bytes) -> None:
-    pass
-
-
-def _nothing() -> None:
-    pass
