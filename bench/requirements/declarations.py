@@ -1,10 +1,12 @@
 """Declarations, read and held against the catalogue."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.files.mistakes import FileError
 from bench.files.models import suggestion
-from bench.requirements.catalogue import catalogue
+from bench.requirements.applicability import applicable
+from bench.requirements.catalogue import Dut, catalogue
 from bench.rig.declaration import Declaration, read_declaration
 
 
@@ -28,3 +30,22 @@ def load_declaration(path: Path) -> Declaration:
     if mistakes:
         raise FileError(mistakes)
     return declaration
+
+
+def none_applies(requirements: Iterable[str], declarations: tuple[Declaration | None, ...]) -> str:
+    """Why none of these requirements applies to cards that are declared so, from the host outward; empty where one does or may.
+
+    A requirement on a chain applies where it applies to every card of it, any other where it applies to the first. A card without a declaration
+    (None) may have anything.
+    """
+    reasons = []
+    for name in requirements:
+        requirement = catalogue().get(name)
+        if requirement is None or not declarations:
+            return ""
+        judged = declarations if requirement.dut is Dut.CHAIN else declarations[:1]
+        reason = next((why for each in judged if each is not None and (why := applicable(requirement, each))), "")
+        if not reason:
+            return ""
+        reasons.append(f"{name} does not apply: {reason}")
+    return reasons[0] if reasons else ""

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from bench.files.document import Document, read
 from bench.files.mistakes import FileError, Mistake
 from bench.files.models import FileModel, check, expected
-from bench.files.units import Count, HexByte, HexBytes, Line, RequirementId, Size, Ta1, Truth
+from bench.files.units import Count, HexBytes, Line, RequirementId, Size, Ta1, Truth
 
 WHAT = "a declaration: a mapping with 'card', 'protocols' and 'stack'"
 
@@ -64,7 +64,6 @@ class Declaration(FileModel):
         Field(description="applications it carries: echo, counter, web ... (docs/applications.md)"),
     ] = None
     stack: Annotated[Stack, Field(description="the stack it carries: channel, ip, both or none")]
-    hop_class: Annotated[HexByte, Field(description="class byte of the hop (80)")] = 0x80
     mtu: Annotated[Count | None, Field(description="largest packet in bytes", ge=32, le=1500)] = None
     memory: Annotated[Size | None, Field(description="memory for the stack: 2560 B, 16 KiB")] = None
     channels: Annotated[Count | None, Field(description="channels open at a time", le=255)] = None

@@ -15,6 +15,7 @@ from bench.engine import Timebase
 from bench.files.models import FileModel, expected
 from bench.files.units import Count, Duration, HexBytes, Line, Number, Span, Truth, Whole
 from bench.rig.calibration import Calibration
+from bench.rig.declaration import Declaration
 from bench.rig.given import Given
 
 
@@ -220,6 +221,7 @@ class RigModel(FileModel):
     hands: Annotated[HandsModel | None, Field(description="who or what moves the cards of a real rig")] = None
     notes: Annotated[str, Field(description="the lab's own notes")] = ""
     _calibrations: tuple[Calibration, ...] = PrivateAttr(())
+    _declarations: tuple[Declaration | None, ...] = PrivateAttr(())
 
     @property
     def calibrations(self) -> tuple[Calibration, ...]:
@@ -230,6 +232,17 @@ class RigModel(FileModel):
         """The same rig with its calibrations."""
         model = self.model_copy()
         model._calibrations = calibrations
+        return model
+
+    @property
+    def declarations(self) -> tuple[Declaration | None, ...]:
+        """The cards' declarations from the host outward, None for a card without one; put there by the loader."""
+        return self._declarations
+
+    def declared(self, declarations: tuple[Declaration | None, ...]) -> "RigModel":
+        """The same rig with its cards' declarations."""
+        model = self.model_copy()
+        model._declarations = declarations
         return model
 
     @property

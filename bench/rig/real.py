@@ -14,6 +14,7 @@ from bench.readers.wrappers import Checked, Recorded
 from bench.rig import quarantine
 from bench.rig.build import Rig, Tap, poll_plan
 from bench.rig.calibration import CalibratedSplit
+from bench.rig.declared import narrowed
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard, Guarded
@@ -232,10 +233,14 @@ def _declares(abilities: Abilities, hands: Hands, model: RigModel, given: Given,
     if hop:
         carried = given.stack if model.serve is not None else _carried(model)
         declares["stack"] = tuple(each for each in ("channel", "ip") if carried in (each, "both"))
-    return declares
+    return narrowed(declares, model.declarations)
 
 
 def _carried(model: RigModel) -> str:
-    """The stacks that all of a lab's own cards carry, as the rig file says; empty where they have none in common."""
-    stacks = {card.stack for card in model.cards} - {"both"}
+    """The stacks that all of a lab's own cards carry, as declaration or rig file say; empty where they have none in common."""
+    declared = model.declarations or (None,) * len(model.cards)
+    stacks = {
+        card.stack if declaration is None else declaration.stack
+        for card, declaration in zip(model.cards, declared, strict=True)
+    } - {"both"}
     return stacks.pop() if len(stacks) == 1 else "" if stacks else "both"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.engine import Timebase
 from bench.observe import Measurement, Parameter, PointVerdict, Sink, StepMark, Verdict
+from bench.requirements.declarations import none_applies
+from bench.rig.declared import beyond
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import ReaderKind, RigModel
@@ -123,6 +125,9 @@ class _Run:
         return Outcome(self.point, verdict, tuple(self.measurements), self.trace)
 
     def _unmet(self) -> str:
+        declarations = self.model.declarations
+        if reason := none_applies(self.point.requirements, declarations) or beyond(self.point.given, declarations):
+            return reason
         if self.model.reader.kind is ReaderKind.SOFTWARE:
             return ""
         from bench.rig.opening import unmet  # imports drivers' modules, which the software rig does without

@@ -57,6 +57,9 @@ def test_a_stations_own_default_comes_first(tmp_path: Path) -> None:
 
 def test_a_rig_file_as_a_lab_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
+    (tmp_path / "declarations").mkdir()
+    declaration = tmp_path / "declarations" / "acme-7.yaml"
+    declaration.write_text("card: Acme 7\nprotocols: [T=0]\nstack: none\n", encoding="utf-8")
     path.write_text(
         """station: lab-3
 rigs:
@@ -76,6 +79,7 @@ rigs:
     assert rig.reader.kind is ReaderKind.SERIAL
     assert rig.cards[0].atr == bytes.fromhex("3B9511")
     assert rig.poll_ms.longest == 50
+    assert [each and each.card for each in rig.declarations] == ["Acme 7", None]
     timebase = rig.timebase(Given(clock_hz=4_000_000))
     assert timebase == Timebase.for_clocks(4_000_000, 3_579_545)
 
