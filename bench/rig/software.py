@@ -147,13 +147,15 @@ class SoftwareChain:
         for number in range(1, given.cards + 1):
             reader = SoftwareReader(engine, given.clock_hz, given.ta1, detects=detects)
             reader.wishes = wishes_of(given)
-            if given.disturbed:
+            defect = defect_named(given.defect) if given.defect is not None and number == 1 else None
+            if given.disturbed or (defect is not None and defect.disturbs):
                 reader.disturb(disturbance_of(given, engine.timebase, seed + number), given.mismatch_ppm or 0)
             cutter = Cutting(reader, engine, engine.timebase.nanoseconds(CUT_SILENCE_NS))
             port = Recorded(cutter, number, sink)
             profile = profile_named(given.profile, given, number)
-            defect = defect_named(given.defect) if given.defect is not None and number == 1 else None
             card = Card(engine, profile if defect is None else defect.profile(profile), poll, sink)
+            if defect is not None:
+                defect.card(card)
             end = card.contacts if defect is None else defect.end(card.contacts)
             reader.insert(end)
             if self.places:

@@ -5,13 +5,11 @@ control packets are in the place of the method that does it right.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import ClassVar, Final
 
-from bench.card.defects import Defect
+from bench.card.defects.parts import ip_defect, ip_stack, stack_part
 from bench.card.ip_profile import IpProfile
 from bench.card.ip_stack import CardIp
-from bench.card.profile import CardProfile
 from bench.engine import Engine
 from bench.hop.control import ControlType, NodeFacts
 from bench.hop.junction import Junction, Port
@@ -277,72 +275,76 @@ def _lost(_packet: bytes, _from_inward: bool) -> None:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def _stack(stack: type[CardIp]) -> Callable[[CardProfile], CardProfile]:
-    def changed(profile: CardProfile) -> CardProfile:
-        if profile.ip is None:
-            raise ValueError("this defect is one of the IP stack: 'given' must say 'stack: ip' or 'stack: both'")
-        return replace(profile, ip=replace(profile.ip, stack=stack))
-
-    return changed
-
-
-def _node(node: type[Node]) -> Callable[[CardProfile], CardProfile]:
-    made = type(f"CardIpWith{node.__name__}", (CardIp,), {"node_class": node})
-    return _stack(made)
-
-
-def _defect(name: str, text: str, requirement: str, profile: Callable[[CardProfile], CardProfile]) -> Defect:
-    return Defect(name, text, requirement, profile=profile, parks=True)
-
-
 DEFECTS: Final = (
-    _defect("address-of-the-next", "takes the address of the card behind it", "IP-ADDR-1", _stack(_NextAddress)),
-    _defect("prefix-kept", "does not hand the chain's prefix on", "IP-ADDR-2", _stack(_KeepsPrefix)),
-    _defect("old-address-kept", "keeps its old address beside the new one", "IP-ADDR-3", _stack(_KeepsOld)),
-    _defect("claims-lost", "does not pass on what cards behind it claim", "IP-ADDR-4", _stack(_LosesClaims)),
-    _defect("refused-address-used", "uses an address that it was refused", "IP-ADDR-6", _stack(_UsesRefused)),
-    _defect(
+    ip_defect("address-of-the-next", "takes the address of the card behind it", "IP-ADDR-1", ip_stack(_NextAddress)),
+    ip_defect("prefix-kept", "does not hand the chain's prefix on", "IP-ADDR-2", ip_stack(_KeepsPrefix)),
+    ip_defect("old-address-kept", "keeps its old address beside the new one", "IP-ADDR-3", ip_stack(_KeepsOld)),
+    ip_defect("claims-lost", "does not pass on what cards behind it claim", "IP-ADDR-4", ip_stack(_LosesClaims)),
+    ip_defect("refused-address-used", "uses an address that it was refused", "IP-ADDR-6", ip_stack(_UsesRefused)),
+    ip_defect(
         "address-left-silently",
         "does not reset its connections when it is given another address",
         "IP-ADDR-7",
-        _stack(_SilentOnChange),
+        ip_stack(_SilentOnChange),
     ),
-    _defect(
+    ip_defect(
         "startled",
         "resets its connections whenever a card behind it comes",
         "IP-ADDR-10",
-        _stack(_Startled),
+        ip_stack(_Startled),
     ),
-    _defect(
-        "prefix-once", "hands a prefix on once in its life, whatever resets come", "IP-ADDR-13", _stack(_OncePrefix)
+    ip_defect(
+        "prefix-once", "hands a prefix on once in its life, whatever resets come", "IP-ADDR-13", ip_stack(_OncePrefix)
     ),
-    _defect("new-prefix-kept", "does not hand on a prefix that replaces another", "IP-ADDR-12", _stack(_OnePrefix)),
-    _defect(
+    ip_defect("new-prefix-kept", "does not hand on a prefix that replaces another", "IP-ADDR-12", ip_stack(_OnePrefix)),
+    ip_defect(
         "granted-routes-forgotten",
         "does not remember the way to addresses that are granted beyond it",
         "IP-ADDR-15",
-        _stack(_ForgetsFar),
+        ip_stack(_ForgetsFar),
     ),
-    _defect("name-not-claimed", "claims no name", "IP-NAME-1", _stack(_Nameless)),
-    _defect("fragments-dropped", "passes no fragments on", "IP-ROUTE-1", _node(_NoFragments)),
-    _defect("node-down-lost", "does not report cards that went", "IP-ROUTE-2", _stack(_KeepsDown)),
-    _defect("hop-limit-kept", "passes packets on with the hop limit they had", "IP-ROUTE-4", _node(_HopLimitKept)),
-    _defect(
-        "silent-at-the-hop-limit", "tells nobody that the hop limit was used up", "IP-ROUTE-4", _node(_SilentAtTheLimit)
+    ip_defect("name-not-claimed", "claims no name", "IP-NAME-1", ip_stack(_Nameless)),
+    ip_defect("fragments-dropped", "passes no fragments on", "IP-ROUTE-1", stack_part(node_class=_NoFragments)),
+    ip_defect("node-down-lost", "does not report cards that went", "IP-ROUTE-2", ip_stack(_KeepsDown)),
+    ip_defect(
+        "hop-limit-kept",
+        "passes packets on with the hop limit they had",
+        "IP-ROUTE-4",
+        stack_part(node_class=_HopLimitKept),
     ),
-    _defect("hop-limit-by-two", "takes two off the hop limit", "IP-ROUTE-4", _node(_HopLimitByTwo)),
-    _defect("nearsighted", "knows the way to the next few cards alone", "IP-ROUTE-5", _stack(_Nearsighted)),
-    _defect("all-inward", "sends what is for cards beyond it towards the host", "IP-ROUTE-7", _stack(_AllInward)),
-    _defect("sends-back", "sends packets back where they came from", "IP-ROUTE-9", _node(_SendsBack)),
-    _defect("any-source", "passes on whatever source a packet bears", "IP-ROUTE-10", _node(_AnySource)),
-    _defect("unreachable-dropped", "drops what it has no port for without a word", "IP-ROUTE-11", _node(_Silent)),
-    _defect("wrong-code", "says that what it has no port for is prohibited", "IP-ROUTE-11", _node(_WrongCode)),
-    _defect(
+    ip_defect(
+        "silent-at-the-hop-limit",
+        "tells nobody that the hop limit was used up",
+        "IP-ROUTE-4",
+        stack_part(node_class=_SilentAtTheLimit),
+    ),
+    ip_defect("hop-limit-by-two", "takes two off the hop limit", "IP-ROUTE-4", stack_part(node_class=_HopLimitByTwo)),
+    ip_defect("nearsighted", "knows the way to the next few cards alone", "IP-ROUTE-5", ip_stack(_Nearsighted)),
+    ip_defect("all-inward", "sends what is for cards beyond it towards the host", "IP-ROUTE-7", ip_stack(_AllInward)),
+    ip_defect("sends-back", "sends packets back where they came from", "IP-ROUTE-9", stack_part(node_class=_SendsBack)),
+    ip_defect(
+        "any-source", "passes on whatever source a packet bears", "IP-ROUTE-10", stack_part(node_class=_AnySource)
+    ),
+    ip_defect(
+        "unreachable-dropped",
+        "drops what it has no port for without a word",
+        "IP-ROUTE-11",
+        stack_part(node_class=_Silent),
+    ),
+    ip_defect(
+        "wrong-code",
+        "says that what it has no port for is prohibited",
+        "IP-ROUTE-11",
+        stack_part(node_class=_WrongCode),
+    ),
+    ip_defect(
         "checksum-off-by-one",
         "passes packets on with a header checksum one too high",
         "IP-ROUTE-12",
-        _node(_ChecksumOffByOne),
+        stack_part(node_class=_ChecksumOffByOne),
     ),
-    _defect("marks-what-it-passes-on", "alters a bit of the type of service", "IP-ROUTE-12", _node(_Marks)),
-    _defect("dead-routes-kept", "keeps the routes over a hop that died", "IP-ROUTE-13", _stack(_KeepsRoutes)),
+    ip_defect(
+        "marks-what-it-passes-on", "alters a bit of the type of service", "IP-ROUTE-12", stack_part(node_class=_Marks)
+    ),
+    ip_defect("dead-routes-kept", "keeps the routes over a hop that died", "IP-ROUTE-13", ip_stack(_KeepsRoutes)),
 )

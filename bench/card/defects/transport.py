@@ -1,12 +1,9 @@
 """Cards whose TCP is wrong: windows, resets, lengths, patience, room (RFC 9293). The stack itself is the reference one, but for one method each."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from bench.card.defects import Defect
-from bench.card.ip_stack import CardIp
-from bench.card.profile import CardProfile
+from bench.card.defects.parts import Part, ip_defect, stack_part
 from bench.net.connection import Connection
 from bench.net.node import Node
 from bench.net.segment import Segment, seq_diff
@@ -99,41 +96,26 @@ class _GivesUp(Connection):
         return super()._given_up(now)
 
 
-def _stack(stack: type[CardIp]) -> Callable[[CardProfile], CardProfile]:
-    def changed(profile: CardProfile) -> CardProfile:
-        if profile.ip is None:
-            raise ValueError("this defect is one of the IP stack: 'given' must say 'stack: ip' or 'stack: both'")
-        return replace(profile, ip=replace(profile.ip, stack=stack))
-
-    return changed
+def _tcp(tcp: type[Tcp]) -> Part:
+    return stack_part(tcp_class=tcp)
 
 
-def _tcp(tcp: type[Tcp]) -> Callable[[CardProfile], CardProfile]:
-    return _stack(type(f"CardIpWith{tcp.__name__}", (CardIp,), {"tcp_class": tcp}))
-
-
-def _node(node: type[Node]) -> Callable[[CardProfile], CardProfile]:
-    return _stack(type(f"CardIpWith{node.__name__}", (CardIp,), {"node_class": node}))
-
-
-def _connection(connection: type[Connection]) -> Callable[[CardProfile], CardProfile]:
+def _connection(connection: type[Connection]) -> Part:
     return _tcp(type(f"TcpWith{connection.__name__}", (Tcp,), {"connection_class": connection}))
 
 
-def _defect(name: str, text: str, requirement: str, profile: Callable[[CardProfile], CardProfile]) -> Defect:
-    return Defect(name, text, requirement, profile=profile, parks=True)
-
-
 DEFECTS: Final = (
-    _defect("queue-stays-full", "takes no connection once its queue was full", "IP-TCP-8", _tcp(_StaysFull)),
-    _defect("resets-believed", "believes any reset within its window", "IP-TCP-9", _connection(_BelievesResets)),
-    _defect("window-not-probed", "waits for a closed window without a word", "IP-TCP-10", _connection(_NeverProbes)),
-    _defect("silly-windows-filled", "fills the smallest window", "IP-TCP-11", _connection(_FillsSillyWindows)),
-    _defect("overlaps-doubled", "takes what overlaps twice", "IP-TCP-12", _connection(_DoublesOverlaps)),
-    _defect("mss-ignored", "sends segments of any length", "IP-TCP-13", _connection(_IgnoresMss)),
-    _defect("gives-up-early", "gives a silent peer up after seconds", "IP-TCP-14", _connection(_GivesUp)),
-    _defect("time-wait-kept", "takes no connection while others wait out their end", "IP-TCP-15", _tcp(_KeepsTimeWait)),
-    _defect("ends-both", "ends both directions where the peer ends one", "IP-TCP-16", _connection(_EndsBoth)),
-    _defect("too-big-ignored", "learns nothing of what a path takes", "IP-MTU-1", _node(_NoPathMtu)),
+    ip_defect("queue-stays-full", "takes no connection once its queue was full", "IP-TCP-8", _tcp(_StaysFull)),
+    ip_defect("resets-believed", "believes any reset within its window", "IP-TCP-9", _connection(_BelievesResets)),
+    ip_defect("window-not-probed", "waits for a closed window without a word", "IP-TCP-10", _connection(_NeverProbes)),
+    ip_defect("silly-windows-filled", "fills the smallest window", "IP-TCP-11", _connection(_FillsSillyWindows)),
+    ip_defect("overlaps-doubled", "takes what overlaps twice", "IP-TCP-12", _connection(_DoublesOverlaps)),
+    ip_defect("mss-ignored", "sends segments of any length", "IP-TCP-13", _connection(_IgnoresMss)),
+    ip_defect("gives-up-early", "gives a silent peer up after seconds", "IP-TCP-14", _connection(_GivesUp)),
+    ip_defect(
+        "time-wait-kept", "takes no connection while others wait out their end", "IP-TCP-15", _tcp(_KeepsTimeWait)
+    ),
+    ip_defect("ends-both", "ends both directions where the peer ends one", "IP-TCP-16", _connection(_EndsBoth)),
+    ip_defect("too-big-ignored", "learns nothing of what a path takes", "IP-MTU-1", stack_part(node_class=_NoPathMtu)),
 )
 """Every card whose TCP is wrong."""

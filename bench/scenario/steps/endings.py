@@ -173,6 +173,8 @@ class OpenUntilRefused(Step):
             context.fail(f"all of {self.most} channels were opened, and none refused")
         if socket.cause is not Cause.NO_CHANNEL:
             context.fail(f"one channel too many was refused with {socket.cause!r}, expected 01 (no channel available)")
+        if not there:
+            context.fail(f"no channel to {self.to} of card {self.card} could be opened")
         context.measured("opened", len(there))
         for each in there:
             exchange(context, each, context.random.randbytes(20))
