@@ -39,6 +39,7 @@ COMMANDS = {
     "report": Entry("bench.commands.report", "report_command", "Collate what runs recorded into HTML and CSV."),
     "compare": Entry("bench.commands.compare", "compare_command", "Set the timings of cards or readers side by side."),
     "regress": Entry("bench.commands.regress", "regress_command", "Hold the last run against baseline and history."),
+    "certify": Entry("bench.commands.certify", "certify_command", "Report where a card stands on every requirement."),
     "paths": Entry("bench.commands.paths", "paths_command", "Set the verdicts of several paths side by side."),
     "card": Entry("bench.commands.card", "card_command", "Offer the reference card to other programs."),
     "gateway": Entry("bench.commands.gateway", "gateway_command", "Run the host daemon on real sockets."),

@@ -114,10 +114,10 @@ def run_command(  # long: a line for every option, and what the help says
     arguments = ["--cardbench"]
     arguments += [part for name, value in options.items() if value is not None for part in (name, value)]
     arguments += [name for name, given in flags.items() if given]
-    _leave(_status(_pytest([*arguments, *chosen])))
+    leave(status(_pytest([*arguments, *chosen])))
 
 
-def _leave(status: int) -> NoReturn:
+def leave(status: int) -> NoReturn:
     """End the process. Where a driver call never came back its thread is still in it, and an ordinary exit may wait for ever."""
     threads = sys.modules.get("bench.readers.threads")
     if threads is not None and threads.abandoned():
@@ -134,6 +134,6 @@ def _pytest(arguments: list[str]) -> int:
     return int(pytest.main(arguments))
 
 
-def _status(of_pytest: int) -> int:
+def status(of_pytest: int) -> int:
     """pytest's own statuses that no verdict stands behind: 4 is wrong use, 5 that nothing was collected."""
     return {4: WRONG_INPUT, 5: NOT_JUDGED}.get(of_pytest, of_pytest)
