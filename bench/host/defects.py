@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from bench.channels.channel import Channel
 from bench.channels.message import HEADER_LENGTH
@@ -29,18 +30,16 @@ BORROWED: Final = 8
 
 def _stale(plain: Method) -> Method:
     """What was listed once stays on the list."""
+    listed: WeakKeyDictionary[Gateway, dict[tuple[int, int, bool], Service]] = WeakKeyDictionary()
 
     def services(gateway: Gateway) -> list[Service]:
         now = plain(gateway)
         assert isinstance(now, list)
-        seen = _SEEN.setdefault(id(gateway), {})
+        seen = listed.setdefault(gateway, {})
         seen.update({(each.card, each.port, each.udp): each for each in now})
         return list(seen.values())
 
     return services
-
-
-_SEEN: Final[dict[int, dict[tuple[int, int, bool], Service]]] = {}
 
 
 def _other_card(plain: Method) -> Method:
