@@ -52,6 +52,7 @@ COMMANDS = {
     "rates": Entry("bench.commands.explain", "rates_command", "List baud rates for a clock and TA1."),
     "apdu": Entry("bench.commands.explain", "apdu_command", "Explain a command APDU or a status word."),
     "timing": Entry("bench.commands.timing", "timing_command", "Judge the character timing of a captured line."),
+    "dissector": Entry("bench.commands.dissector", "dissector_command", "Say where Wireshark's dissector lies."),
     "schema": Entry("bench.commands.schema", "schema_command", "Print the JSON Schema of scenario or rig files."),
     "steps": Entry("bench.commands.steps", "steps_command", "Explain the steps of scenario files."),
 }

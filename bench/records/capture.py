@@ -1,8 +1,8 @@
 """The capture of a run: what its journals kept of commands, answers and packets, as one pcapng for Wireshark.
 
-One interface for each hop and kind of packet. APDUs go to Wireshark's ``iso7816`` dissector, IP packets to IP; blocks, control, channel and PPP
-packets are USER0, for a dissector of ours. Points follow each other in time in the order of the tables, each beginning where the one before
-ended, the first at 1970, so the same points give the same bytes.
+One interface for each hop and kind of packet. APDUs go to Wireshark's ``iso7816`` dissector, IP packets to IP, PPP frames to PPP; control packets
+are USER0 and channel messages USER1, for ``cardbench.lua`` (docs/captures.md). Points follow each other in time in
+the order of the tables, each beginning where the one before ended, the first at 1970, so the same points give the same bytes.
 A packet's comment names scenario, point and step: ``baud-rate/throughput::ta1-96 step 2 transfer``.
 """
 
@@ -20,6 +20,11 @@ _IP_KINDS = frozenset(("ipv4", "ipv6"))
 _APDU_LEVELS = frozenset(("character", "tpdu", "apdu"))
 _APDU, _BLOCK = "apdu", "block"
 _ATR_BEGINNINGS = (b"\x3b", b"\x3f")
+_PPP = "ppp"
+_SHORTEST_PPP = 6
+"""A protocol, and the code, number and length of a control packet: of less Wireshark only says that it is malformed."""
+_OWN = {"control": LinkType.USER0, "channel": LinkType.USER1}
+"""What ``cardbench.lua`` dissects."""
 _UNDISSECTED = "data"
 """Wireshark's dissector for anything."""
 
@@ -30,9 +35,9 @@ class _Interface(NamedTuple):
 
     @property
     def link_type(self) -> LinkType:
-        if self.kind == _APDU:
-            return LinkType.UPPER_PDU
-        return LinkType.RAW_IP if self.kind in _IP_KINDS else LinkType.USER0
+        if self.kind in _IP_KINDS:
+            return LinkType.RAW_IP
+        return _OWN.get(self.kind, LinkType.UPPER_PDU)
 
 
 class _Captured(NamedTuple):
@@ -112,11 +117,15 @@ def _exchanges(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
         note = f", {count} times" if count > 1 else ""
         why = f"{note}, {error}" if error else note
         if command:
-            sent = _apdu(PduDirection.SENT, command) if apdu else command
+            sent = _apdu(PduDirection.SENT, command) if apdu else upper_pdu(_UNDISSECTED, PduDirection.SENT, command)
             # An answer that never came leaves the command to carry the reason.
             yield _Captured(start, place, 0, interface, sent, Flow.OUTBOUND, note if response else why)
         if response:
-            received = _apdu(PduDirection.RECEIVED, response, command) if apdu else response
+            received = (
+                _apdu(PduDirection.RECEIVED, response, command)
+                if apdu
+                else upper_pdu(_UNDISSECTED, PduDirection.RECEIVED, response)
+            )
             yield _Captured(start + duration, place, 1, interface, received, Flow.INBOUND, why)
 
 
@@ -130,7 +139,13 @@ def _packets(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
         inbound = strings[direction] == Direction.IN
         note = f", into node {node}" if inbound else f", out of node {node}"
         flow = Flow.INBOUND if inbound else Flow.OUTBOUND
-        yield _Captured(moment, place, 0, _Interface(hop, strings[kind]), payload[0], flow, note)
+        interface = _Interface(hop, strings[kind])
+        data = payload[0]
+        if interface.link_type is LinkType.UPPER_PDU:
+            way = PduDirection.RECEIVED if inbound else PduDirection.SENT
+            readable = interface.kind == _PPP and len(data) >= _SHORTEST_PPP
+            data = upper_pdu(_PPP if readable else _UNDISSECTED, way, data)
+        yield _Captured(moment, place, 0, interface, data, flow, note)
 
 
 def _lists(table: Rows, names: tuple[str, ...]) -> list[list[int]]:

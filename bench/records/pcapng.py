@@ -17,7 +17,8 @@ class LinkType(IntEnum):
     RAW_IP = 101
     """IPv4 or IPv6, told by the version."""
     USER0 = 147
-    """Private use."""
+    """Private use, as the next."""
+    USER1 = 148
     UPPER_PDU = 252
     """Wireshark's: the packet is preceded by tags that name its dissector."""
 
