@@ -40,6 +40,9 @@ COMMANDS = {
     "compare": Entry("bench.commands.compare", "compare_command", "Set the timings of cards or readers side by side."),
     "regress": Entry("bench.commands.regress", "regress_command", "Hold the last run against baseline and history."),
     "certify": Entry("bench.commands.certify", "certify_command", "Report where a card stands on every requirement."),
+    "validate": Entry(
+        "bench.commands.validate", "validate_command", "Hold the bench against wrong cards, hosts, readers."
+    ),
     "paths": Entry("bench.commands.paths", "paths_command", "Set the verdicts of several paths side by side."),
     "card": Entry("bench.commands.card", "card_command", "Offer the reference card to other programs."),
     "gateway": Entry("bench.commands.gateway", "gateway_command", "Run the host daemon on real sockets."),
@@ -48,6 +51,7 @@ COMMANDS = {
     "readers": Entry("bench.commands.readers", "readers_command", "List the readers that are attached."),
     "rig": Entry("bench.commands.rigs", "rig_command", "Write or merge a rig file from what is attached."),
     "calibrate": Entry("bench.commands.calibrate", "calibrate_command", "Measure a reader's own latency."),
+    "declare": Entry("bench.commands.declare", "declare_command", "Write a card's first declaration from the card."),
     "atr": Entry("bench.commands.explain", "atr_command", "Explain an answer to reset."),
     "rates": Entry("bench.commands.explain", "rates_command", "List baud rates for a clock and TA1."),
     "apdu": Entry("bench.commands.explain", "apdu_command", "Explain a command APDU or a status word."),

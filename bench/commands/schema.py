@@ -7,7 +7,8 @@ import click
 
 @click.command("schema")
 @click.option("--rig", is_flag=True, help="The schema of rig files instead of scenario files.")
-def schema_command(rig: bool) -> None:
+@click.option("--declaration", is_flag=True, help="The schema of declarations instead.")
+def schema_command(rig: bool, declaration: bool) -> None:
     """Print the JSON Schema of scenario files, with every step that is installed.
 
     Editors that speak YAML complete and check files with it. In a file's first line, for example:
@@ -19,7 +20,11 @@ def schema_command(rig: bool) -> None:
     Examples:
       cardbench schema > scenario.schema.json
       cardbench schema --rig > rig.schema.json
+      cardbench schema --declaration > declaration.schema.json
     """
-    from bench.scenario.schema import rig_schema, scenario_schema
+    from bench.scenario.schema import declaration_schema, rig_schema, scenario_schema
 
-    click.echo(json.dumps(rig_schema() if rig else scenario_schema(), indent=2, ensure_ascii=False))
+    if rig and declaration:
+        raise click.UsageError("--rig or --declaration, not both")
+    schema = declaration_schema() if declaration else rig_schema() if rig else scenario_schema()
+    click.echo(json.dumps(schema, indent=2, ensure_ascii=False))

@@ -5,6 +5,7 @@ Every value of a step may also be a placeholder ("{mtu}").
 
 from typing import TypeAlias
 
+from bench.rig.declaration import Declaration
 from bench.rig.given import Given, Needs
 from bench.rig.model import RigFileModel
 from bench.scenario.limits import Limits
@@ -39,6 +40,11 @@ def scenario_schema() -> Object:
 def rig_schema() -> Object:
     """The JSON Schema of rig files."""
     return {"$schema": DIALECT, **RigFileModel.model_json_schema(), "title": "cardbench rig file"}
+
+
+def declaration_schema() -> Object:
+    """The JSON Schema of declarations."""
+    return {"$schema": DIALECT, **Declaration.model_json_schema(), "title": "cardbench declaration"}
 
 
 def _step(step: type[Step], definitions: Object) -> Object:
