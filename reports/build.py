@@ -13,6 +13,7 @@ import pandas as pd
 from bench.records.columns import TABLES
 from reports import collate
 from reports.arrow import CsvAppender, row_count
+from reports.detection import detection_table, find_validation, read_validation
 from reports.errors import ReportError, TableError
 from reports.exchanges import exchange_statistics, packet_counts
 from reports.files import ReportFiles
@@ -94,6 +95,7 @@ def _page(
 ) -> Page:
     requirements, scenarios, verdicts, measurements, others, parts, exchanges, packets = tables
     failed = collate.failures(records)
+    detection, detection_notes = _detection(records)
     return Page(
         fronts=collate.fronts(records),
         tally=collate.tally(records),
@@ -108,9 +110,21 @@ def _page(
         parts=parts,
         exchanges=exchanges,
         packets=packets,
+        detection=detection,
         downloads=downloads,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys((*notes, *detection_notes))),
     )
+
+
+def _detection(records: Records) -> tuple[Table | None, tuple[str, ...]]:
+    """What `cardbench validate` found out of the bench, where it lies with the results; a note where it cannot be read."""
+    path = find_validation(run.path for run in records.runs)
+    if path is None:
+        return None, ()
+    try:
+        return detection_table(read_validation(path)), ()
+    except ReportError as cause:
+        return None, (f"{cause}.",)
 
 
 def _exchange_table(frame: pd.DataFrame) -> Table:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from bench.observe import Verdict
 from reports.charts import library
 from reports.collate import Failure, RunFront
+from reports.detection import Validation
 from reports.palette import DARK, LIGHT, css_name
 from reports.pictures import Picture
 from reports.table import ROWS_IN_PAGE, Table, cell_text, number_text
@@ -48,6 +49,8 @@ class Page:
     parts: Table
     exchanges: Table
     packets: Table
+    detection: Table | None
+    """What the bench itself is known to catch, where a validation lies with the results."""
     downloads: tuple[Download, ...]
     notes: tuple[str, ...]
 
@@ -64,10 +67,7 @@ class _PackageLoader(BaseLoader):
 
 def render(page: Page) -> str:
     """The page as HTML. The same page gives the same text."""
-    environment = Environment(
-        loader=_PackageLoader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(cell=cell_text, number=number_text, css=css_name, href=_href)
+    environment = _environment()
     script = f"(function () {{\n{library() if _draws(page) else ''}\n{_text('report.js')}\n}})();\n"
     return environment.get_template("report.html.j2").render(
         page=page,
@@ -78,6 +78,20 @@ def render(page: Page) -> str:
         script=Markup(script),
         title=_title(page),
     )
+
+
+def render_detection(validation: Validation, table: Table) -> str:
+    """The page of a validation: all of its rows, no script."""
+    template = _environment().get_template("detection.html.j2")
+    return template.render(validation=validation, table=table, style=Markup(_style()))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=_PackageLoader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(cell=cell_text, number=number_text, css=css_name, href=_href)
+    return environment
 
 
 def _draws(page: Page) -> bool:

@@ -75,6 +75,8 @@ class Detection:
     """Every point that was run, in order."""
     unjudged: tuple[str, ...]
     """Points that gave no verdict on it (error, inconclusive, not applicable), each with its reason."""
+    judged: bool
+    """Whether any point applied to it on this rig."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +125,19 @@ def detect(subject: Subject, points: Sequence[Point], rig: RigModel, seed: int =
     """Run ``points`` with the subject until one fails. Whatever else a point says of it is kept, and catches nothing."""
     tried: list[Point] = []
     unjudged: list[str] = []
+    judged = False
+    if subject.kind is Kind.READER and rig.real:
+        return Detection(subject, None, None, (), ("the reader of this rig is a real one",), False)
     for point in points:
         outcome = run_wrong(subject, point, rig, seed)
         tried.append(point)
         verdict = outcome.verdict
         if verdict.verdict is Verdict.FAIL:
-            return Detection(subject, point, outcome, tuple(tried), tuple(unjudged))
+            return Detection(subject, point, outcome, tuple(tried), tuple(unjudged), True)
+        judged = judged or verdict.verdict is not Verdict.NOT_APPLICABLE
         if verdict.verdict not in (Verdict.PASS, Verdict.MARGINAL):
             unjudged.append(f"{point.name}: {verdict.verdict}: {verdict.reason}")
-    return Detection(subject, None, None, tuple(tried), tuple(unjudged))
+    return Detection(subject, None, None, tuple(tried), tuple(unjudged), judged)
 
 
 def run_wrong(subject: Subject, point: Point, rig: RigModel, seed: int = 1) -> Outcome:
