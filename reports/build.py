@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +72,7 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
         page = _page(
             records, tables, pictures, downloads, (*records.notes, *statistics.notes, *packet_notes, *raw_notes)
         )
+        page = replace(page, failures=collate.linked(page.failures, target.html.parent))
         target.html.write_text(render(page), "utf-8", newline="\n")
     except OSError as cause:
         raise ReportError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
 from bench.observe import Verdict
+from reports.captured import Packets, packets_of
 from reports.load import Fact, Records, Run
 from reports.table import Cell, Field, Kind, Table, cell_of, number_text, table_of
 from reports.verdicts import RANK, NaturalKey, Tally, natural
@@ -64,6 +66,10 @@ class Failure:
     seed: str
     evidence: tuple[str, ...]
     other_points: tuple[str, ...]
+    packets: Packets | None = None
+    """What the capture has of the first point's step."""
+    capture: str = ""
+    """The capture's path relative to the report."""
 
     @property
     def css(self) -> str:
@@ -94,6 +100,13 @@ def failures(records: Records) -> tuple[Failure, ...]:
     ]
     return tuple(
         sorted(groups, key=lambda one: (RANK[one.verdict], natural(one.scenario), natural(one.point), one.run))
+    )
+
+
+def linked(failures: Iterable[Failure], place: Path) -> tuple[Failure, ...]:
+    """The failures with links to their captures from a page in the folder ``place``."""
+    return tuple(
+        replace(each, capture=each.packets.link(place)) if each.packets is not None else each for each in failures
     )
 
 
@@ -257,6 +270,7 @@ def _failure(points: pd.DataFrame, records: Records) -> Failure:
         seed=str(cell_of(first["seed"]) if first["seed"] is not None else ""),
         evidence=_evidence(records, run, scenario, point),
         other_points=tuple(str(other) for other in points["point"].iloc[1:]),
+        packets=packets_of(next(each for each in records.runs if each.label == run), scenario, point, step),
     )
 
 

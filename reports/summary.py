@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,9 @@ from typing import Final
 import pandas as pd
 
 from bench.observe import Verdict
-from reports.load import load_verdicts
+from bench.records.journal import CAPTURED_VERDICTS
+from reports.captured import Packets, packets_of
+from reports.load import Run, find_runs, load_verdicts
 from reports.verdicts import RANK, Tally, natural
 
 _HEADS: Final = (
@@ -35,6 +37,8 @@ class ScenarioLine:
     worst: Verdict
     worst_point: str
     reason: str
+    packets: Packets | None = None
+    """What the capture has of the step that decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,12 @@ class VerdictSummary:
             lines.append(_row(_shortened(entry.scenario, name), entry.tally, name))
             if entry.worst is not Verdict.PASS:
                 lines.append(_reason(entry, max(width, 76)))
+            if entry.packets is not None:
+                lines.append(
+                    _printable(
+                        f"    packets: {entry.packets.capture.name} {entry.packets.frames}: {entry.packets.display_filter}"
+                    )
+                )
         lines += ["-" * len(lines[0]), _row("all", self.tally, name)]
         lines += [_printable(f"note: {note}") for note in self.notes]
         return "\n".join(lines)
@@ -64,17 +74,23 @@ class VerdictSummary:
 def verdict_summary(run_dirs: Sequence[Path]) -> VerdictSummary:
     """Count the verdicts of the runs in `run_dirs`. Raises ReportError where a directory holds no run."""
     frame, notes = load_verdicts(run_dirs)
-    lines = [_line(str(scenario), points) for scenario, points in frame.groupby("scenario", sort=False)]
+    runs = {run.label: run for run in find_runs(run_dirs)}
+    lines = [_line(str(scenario), points, runs) for scenario, points in frame.groupby("scenario", sort=False)]
     lines.sort(key=lambda line: natural(line.scenario))
     return VerdictSummary(tuple(lines), Tally.of(Verdict(word) for word in frame["verdict"]), notes)
 
 
-def _line(scenario: str, points: pd.DataFrame) -> ScenarioLine:
+def _line(scenario: str, points: pd.DataFrame, runs: Mapping[str, Run]) -> ScenarioLine:
     verdicts = [Verdict(word) for word in points["verdict"]]
     order = sorted(
         range(len(points)), key=lambda place: (RANK[verdicts[place]], natural(str(points["point"].iloc[place])))
     )
     first = points.iloc[order[0]]
+    packets = None
+    if verdicts[order[0]] in CAPTURED_VERDICTS:
+        step = pd.to_numeric(first["step"], errors="coerce")
+        decided = int(step) if pd.notna(step) else 0
+        packets = packets_of(runs[str(first["run"])], scenario, str(first["point"]), decided)
     return ScenarioLine(
         scenario=scenario,
         title=str(first["title"]),
@@ -82,6 +98,7 @@ def _line(scenario: str, points: pd.DataFrame) -> ScenarioLine:
         worst=verdicts[order[0]],
         worst_point=str(first["point"]),
         reason=str(first["reason"]),
+        packets=packets,
     )
 
 

@@ -4,7 +4,7 @@ The same values give the same bytes: plain columns, row groups of a fixed number
 version are in it: another version of pyarrow writes other bytes.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,15 @@ class Values:
     values: NDArray[np.generic]
     words: Sequence[str] | None = None
     valid: NDArray[np.bool_] | None = None
+
+
+def write_plain(path: Path, columns: Mapping[str, Sequence[str] | Sequence[int]]) -> None:
+    """A small table of texts and integers, by the names of its columns."""
+    arrays = {
+        name: pa.array(values, pa.string() if values and isinstance(values[0], str) else pa.int64())
+        for name, values in columns.items()
+    }
+    pq.write_table(pa.table(arrays), str(path), compression="zstd", version="2.6")
 
 
 class ParquetFile:

@@ -8,6 +8,7 @@ A packet's comment names scenario, point and step: ``baud-rate/throughput::ta1-9
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from bench.observe import Direction
@@ -52,6 +53,20 @@ class _Captured(NamedTuple):
     note: str
 
 
+@dataclass(slots=True)
+class Span:
+    """Where a step's packets are in the capture. Frames are numbered from 1, as Wireshark does."""
+
+    scenario: str
+    point: str
+    step: int
+    """0: before the first step, between steps, or after the last."""
+    first: int
+    last: int
+    packets: int = 0
+    """Fewer than from first to last where other steps' packets lie between."""
+
+
 class Capture:
     """The capture being written. Hand it the runs in the order of their points."""
 
@@ -61,6 +76,8 @@ class Capture:
         self._begins_ns = 0
         self.packets = 0
         """How many packets there are."""
+        self.spans: list[Span] = []
+        """Where each step's packets are, in the order of points and steps."""
 
     def add(self, key: PointKey, strings: list[str], rows: RunRows, duration_ns: int) -> None:
         """Add what one run kept. ``strings`` are those of its journal."""
@@ -68,12 +85,20 @@ class Capture:
             steps = _Steps(strings, rows)
             captured = [*_exchanges(strings, rows), *_packets(strings, rows)]
             captured.sort()
-            for packet in captured:
-                comment = f"{key.scenario}::{key.point}{steps.at(packet.place)}{packet.note}"
+            spans: dict[int, Span] = {}
+            for number, packet in enumerate(captured, self.packets + 1):
+                step = steps.at(packet.place)
+                comment = f"{key.scenario}::{key.point}{step.text}{packet.note}"
                 self._writer.packet(
                     self._number(packet.interface), self._begins_ns + packet.time_ns, packet.data, packet.flow, comment
                 )
+                span = spans.get(step.number)
+                if span is None:
+                    span = spans[step.number] = Span(key.scenario, key.point, step.number, number, number)
+                span.last = number
+                span.packets += 1
             self.packets += len(captured)
+            self.spans += [spans[place] for place in sorted(spans)]
         self._begins_ns += duration_ns
 
     def _number(self, interface: _Interface) -> int:
@@ -84,23 +109,32 @@ class Capture:
         return number
 
 
+class _Step(NamedTuple):
+    number: int
+    text: str
+    """As a comment says it, with a blank in front; empty where no step is under way."""
+
+
+_NO_STEP = _Step(0, "")
+
+
 class _Steps:
     """Which step was under way at a place of the point."""
 
     def __init__(self, strings: list[str], rows: RunRows) -> None:
         self._places = [-1]
-        self._names = [""]
-        under_way: list[str] = []
+        self._steps = [_NO_STEP]
+        under_way: list[_Step] = []
         for row in as_rows(STEPS, rows):
             if row["began"]:
-                under_way.append(f" step {row['index']} {strings[row['verb']]}")
+                under_way.append(_Step(int(row["index"]), f" step {row['index']} {strings[row['verb']]}"))
             elif under_way:
                 under_way.pop()
             self._places.append(int(row["seq"]))
-            self._names.append(under_way[-1] if under_way else "")
+            self._steps.append(under_way[-1] if under_way else _NO_STEP)
 
-    def at(self, place: int) -> str:
-        return self._names[bisect_right(self._places, place) - 1]
+    def at(self, place: int) -> _Step:
+        return self._steps[bisect_right(self._places, place) - 1]
 
 
 def _exchanges(strings: list[str], rows: RunRows) -> Iterator[_Captured]:

@@ -5,8 +5,8 @@
 -- Control packets of the chain are link type USER0, channel messages USER1. Hop commands and their answers are APDUs, which Wireshark's own dissector
 -- shows first: a post-dissector adds the hop below it, and the step to every packet. For Lua 5.2 and later (Wireshark 4.0 and later): no bit
 -- operators and no bit32.
--- What the codecs of cardbench refuse is marked with the expert fields *.malformed, with the reason: warnings, since who receives such a packet
--- discards it and goes on, and scenarios send some on purpose. The names are in docs/captures.md.
+-- What the codecs of cardbench refuse is marked with the expert fields *.malformed, with the reason: warnings (group Protocol), since who receives
+-- such a packet discards it and goes on, and scenarios send some on purpose. The names are in docs/captures.md.
 
 local HOP_CLASS = 0x80
 local ENVELOPE, GET_RESPONSE = 0xC2, 0xC0
@@ -136,11 +136,11 @@ local CHANNEL = register(channel_proto, "cardbench.channel", {
 })
 
 local function malformed(proto, name)
-    local field = ProtoExpert.new(name .. ".malformed", "Malformed", expert.group.MALFORMED, expert.severity.WARN)
+    local field = ProtoExpert.new(name .. ".malformed", "Malformed", expert.group.PROTOCOL, expert.severity.WARN)
     proto.experts = { field }
     return field
 end
-local HOP_MALFORMED = ProtoExpert.new("cardbench.hop.malformed", "Malformed", expert.group.MALFORMED, expert.severity.WARN)
+local HOP_MALFORMED = ProtoExpert.new("cardbench.hop.malformed", "Malformed", expert.group.PROTOCOL, expert.severity.WARN)
 local HOP_STATUS = ProtoExpert.new("cardbench.hop.bad_status", "Status word not of the hop", expert.group.PROTOCOL, expert.severity.WARN)
 local HOP_REPEATED = ProtoExpert.new("cardbench.hop.repeated", "Segment sent again", expert.group.SEQUENCE, expert.severity.NOTE)
 hop_proto.experts = { HOP_MALFORMED, HOP_STATUS, HOP_REPEATED }

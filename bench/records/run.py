@@ -4,6 +4,7 @@
     journals/<worker>.journal
     exchanges.parquet, packets.parquet, …   one per table, made from the journals when the run closes
     capture.pcapng          likewise
+    capture.parquet         which of its packets belong to which step
 
 Closing may be repeated: everything but the journals and run.json is derived.
 """
@@ -23,6 +24,7 @@ from bench.records.reading import JOURNALS, SUFFIX, PointKey, choose, finished_p
 FORMAT = 1
 RUN_JSON = "run.json"
 CAPTURE = "capture.pcapng"
+CAPTURE_INDEX = "capture.parquet"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -178,6 +180,7 @@ class RunDirectory:
         Each file appears whole, ``run.json`` last. Raises ``JournalError`` where a journal is damaged or in use.
         """
         # numpy and pyarrow take a third of a second to import: workers, which only journal, never pay it.
+        from bench.records.arrow import write_plain
         from bench.records.capture import Capture
         from bench.records.tables import TableSet
 
@@ -192,6 +195,19 @@ class RunDirectory:
                 tables.add(one.journal, one.run.key, rows)
                 capture.add(one.run.key, one.journal.strings, rows, one.run.duration_ns or 0)
             tables.close()
+            spans = capture.spans
+            index = stack.enter_context(replacing(self.path / CAPTURE_INDEX))
+            write_plain(
+                index,
+                {
+                    "scenario": [span.scenario for span in spans],
+                    "point": [span.point for span in spans],
+                    "step": [span.step for span in spans],
+                    "first_frame": [span.first for span in spans],
+                    "last_frame": [span.last for span in spans],
+                    "packets": [span.packets for span in spans],
+                },
+            )
         missing = tuple(sorted(set(self.record.planned) - {one.run.key for one in chosen}))
         moment = _iso((now or datetime.now(UTC)).astimezone(UTC))
         self._update(replace(self.record, ended=moment, finished=len(chosen)))
