@@ -85,7 +85,7 @@ def certify_command(  # long: a line for every option, and what the help says
     \b
     Examples:
       cardbench certify --out report
-      cardbench certify --rig rigs/lab.yaml --declaration acme-7.yaml --order order.yaml --out report
+      cardbench certify --rig lab.yaml --declaration acme-7.yaml --order order.yaml --out report
       cardbench certify --from results/station=lab-3/date=2026-11-23/run=101500 --out report
       cardbench certify --check report --expect 5f70bf18...
 

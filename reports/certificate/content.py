@@ -183,10 +183,7 @@ def _item(tested: Tested) -> Section:
     blocks.append(Facts(tuple(Fact(name, _words(value)) for name, value in tree.items() if value not in ("", []))))
     if declared.atr is not None and (seen := tested.rig.atr) and declared.atr.hex(" ").upper() not in seen.split("; "):
         blocks.append(
-            Text(
-                f"The answer to reset that was seen is not the declared one ({declared.atr.hex(' ').upper()}).",
-                strong=True,
-            )
+            Text(f"The answer to reset that was seen is not the declared one ({declared.atr.hex(' ').upper()}).")
         )
     if declared.deviations:
         blocks.append(Text("Declared deviations; the requirements they name do not apply:"))
