@@ -13,7 +13,7 @@ from bench.ccid.firmware import CcidFirmware, FirmwareTraits
 from bench.ccid.usb_ccid import BULK_IN, BULK_OUT, IDENTITY, INTERRUPT_IN, CcidFunction
 from bench.ccid.usb_descriptors import DeviceIdentity
 from bench.ccid.usb_device import Transfer, UsbDevice
-from bench.engine import VirtualEngine
+from bench.engine import Engine, VirtualEngine
 from bench.iso7816.line import CardEnd
 from bench.iso7816.port import ExchangeLevel
 from bench.readers.tpdu import SlotTraits, TpduSlot
@@ -113,17 +113,7 @@ class ServedUsbReader(ServedUsb):
         interrupt: bool = True,
     ) -> None:
         """A slot for each of ``cards``, None leaving it empty. ``form`` is one of FORMS; ``clocks_hz`` are clocks of the engine's timebase."""
-        shape = FORMS[form]
-        traits = SlotTraits(
-            tuple(clocks_hz),
-            maximum_rate_bps=MAXIMUM_RATE_BPS,
-            level=shape.level,
-            auto_parameters=bool(shape.features & Feature.AUTO_PARAMETERS),
-            auto_pps=bool(shape.features & Feature.AUTO_PPS),
-        )
-        slot = ApduSlot if shape.level is ExchangeLevel.APDU else TpduSlot
-        self.slots = [slot(engine, traits) for _ in cards]
-        self.firmware = CcidFirmware(engine, self.slots, _traits(shape, clocks_hz, len(cards)))
+        self.slots, self.firmware = reader_of(engine, form, clocks_hz, len(cards))
         self.form = form
         self.paced = paced
         function = CcidFunction(self.firmware, speed=identity.speed, interrupt=interrupt)
@@ -222,6 +212,23 @@ class ServedUsbReader(ServedUsb):
         then, self._then = self._then, None
         if then is not None:
             then()
+
+
+def reader_of(
+    engine: Engine, form: str, clocks_hz: Sequence[int], slots: int
+) -> "tuple[list[TpduSlot | ApduSlot], CcidFirmware]":
+    """The slots of a reader of this form, all empty, and its firmware, on any engine."""
+    shape = FORMS[form]
+    traits = SlotTraits(
+        tuple(clocks_hz),
+        maximum_rate_bps=MAXIMUM_RATE_BPS,
+        level=shape.level,
+        auto_parameters=bool(shape.features & Feature.AUTO_PARAMETERS),
+        auto_pps=bool(shape.features & Feature.AUTO_PPS),
+    )
+    slot = ApduSlot if shape.level is ExchangeLevel.APDU else TpduSlot
+    made = [slot(engine, traits) for _ in range(slots)]
+    return made, CcidFirmware(engine, made, _traits(shape, clocks_hz, slots))
 
 
 def _traits(shape: ReaderForm, clocks_hz: Sequence[int], slots: int) -> FirmwareTraits:
