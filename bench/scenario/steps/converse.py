@@ -41,16 +41,25 @@ class Converse(Step):
     via: Annotated[Whole, Field(description="the card whose application is the client; 0: a program outside")] = 0
     say: Annotated[str, AfterValidator(_escaped), Field(description="what is sent first")] = ""
     expect: Annotated[str, AfterValidator(_escaped), Field(description="what must come")] = ""
+    later: Annotated[str, AfterValidator(_escaped), Field(description="what must come, too, anywhere behind that")] = ""
     within: Annotated[Duration, Field(description="how long it may take")] = Span(60 * 10**9)
 
     def run(self, context: StepContext) -> None:
-        say, expect = _bytes(self.say), _bytes(self.expect)
+        say, expect, later = _bytes(self.say), _bytes(self.expect), _bytes(self.later)
         begun = context.engine.now
         socket = dial_service(context, self.to, self.card, self.via)
         if say:
             context.engine.call(lambda: socket.write(say))
-        wait(context, lambda: len(socket.received) >= len(expect) or socket.ended, self.within)
+
+        def complete() -> bool:
+            return len(socket.received) >= len(expect) and socket.received.find(later, len(expect)) >= 0
+
+        wait(context, lambda: complete() or socket.ended, self.within)
         if bytes(socket.received[: len(expect)]) != expect:
             context.fail(f"{self.to} of card {self.card} said {bytes(socket.received)!r}, expected {expect!r}")
+        if not complete():
+            context.fail(
+                f"{self.to} of card {self.card} said {bytes(socket.received)!r}, expected {later!r} in it, too"
+            )
         context.measured("answer_time", milliseconds(context, context.engine.now - begun))
         context.engine.call(socket.close)
