@@ -220,15 +220,15 @@ def _fresh(out: Path, resume: bool) -> None:
 
 
 def _declared(rig: str | None, rig_name: str | None) -> Path | None:
-    """The declaration of the rig's first card, beside the rig file, where that names one."""
+    """The declaration of the first card of the rig that has one."""
+    from bench.rig.loader import DEFAULT_RIG_FILE, declaration_paths
     from fixtures.options import read_rig_choice
 
     try:
         model = read_rig_choice(rig, rig_name).model
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from None
-    named = next((card.declares for card in model.cards if card.declares), None)
-    return None if named is None or rig is None else Path(rig).parent / named
+    return next(iter(declaration_paths(Path(rig or DEFAULT_RIG_FILE), model)), None)
 
 
 def _applying(paths: tuple[Path, ...], declaration: Path | None) -> list[str]:

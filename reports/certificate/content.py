@@ -21,7 +21,7 @@ from reports.certificate.document import (
     Text,
 )
 from reports.certificate.order import Party
-from reports.certificate.standing import RULE, Judged, Standing
+from reports.certificate.standing import RULE, Judged, ScenarioEvidence, Standing
 from reports.certificate.tested import Tested
 from reports.table import number_text
 from reports.verdicts import Tally
@@ -465,7 +465,7 @@ def _matrix(tested: Tested) -> Section:
             line.verdict.value,
             points_text(line.tally, line.unfinished),
             line.point,
-            ". ".join(part for part in (f"step {line.step} ({line.verb})" if line.step else "", line.reason) if part),
+            _seen(tested, line),
         )
         for one in tested.findings.judged
         for line in one.evidence
@@ -475,6 +475,13 @@ def _matrix(tested: Tested) -> Section:
         "exchanges, packets), with its journal; what was captured of it is in capture.pcapng, each packet commented with scenario, point and step."
     )
     return Section("Matrix: requirement, scenario, evidence", (Text(text), Grid(columns, tuple(rows))))
+
+
+def _seen(tested: Tested, line: ScenarioEvidence) -> str:
+    """The step that decided, why, and where its packets are."""
+    step = f"step {line.step} ({line.verb})" if line.step else ""
+    where = tested.packets.get((line.scenario, line.point), "")
+    return ". ".join(part for part in (step, line.reason.rstrip("."), where) if part)
 
 
 def _evidence(files: Grid, list_hash: str) -> Section:

@@ -20,6 +20,7 @@ from bench.requirements.catalogue import catalogue
 from bench.rig.calibration import Calibration, calibration_path, read_calibrations
 from bench.rig.declaration import Declaration
 from reports.arrow import frames
+from reports.captured import packets_of
 from reports.certificate.method import Method
 from reports.certificate.order import Order
 from reports.certificate.standing import Findings, PointResult, judge
@@ -29,6 +30,8 @@ from reports.verdicts import natural
 
 MOST_VALUES: Final = 12
 """So many values of a condition are written out."""
+MOST_CAPTURED: Final = 100
+"""Of so many points that did not pass the packets are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Tested:
     conditions: tuple[Condition, ...]
     calibrations: tuple[Calibration, ...]
     calibration_note: str
+    packets: Mapping[tuple[str, str], str]
+    """Where the packets of points that decided against a pass stand in the capture, by scenario and point."""
     notes: tuple[str, ...]
 
     @property
@@ -131,8 +136,22 @@ def look(
         _conditions(records),
         calibrations,
         note,
+        _packets(records, findings),
         (*records.notes, *notes, *_strange(points)),
     )
+
+
+def _packets(records: Records, findings: Findings) -> Mapping[tuple[str, str], str]:
+    wanted = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
+    lines = [line for one in findings.judged for line in one.evidence if line.verdict in wanted]
+    found = {}
+    for scenario, point, step in list(dict.fromkeys((line.scenario, line.point, line.step) for line in lines))[
+        :MOST_CAPTURED
+    ]:
+        packets = packets_of(records.runs[0], scenario, point, step)
+        if packets is not None:
+            found[(scenario, point)] = f"{packets.capture.name}: {packets.frames}"
+    return found
 
 
 def _points(records: Records) -> tuple[PointResult, ...]:
