@@ -29,7 +29,7 @@ WITNESS_PACKAGES := opensc pcsc-tools libpcsc-perl tshark chromium sigrok-cli so
 # The guest with a real USB and PPP stack (tests/guest); its kernel is fetched, not installed.
 GUEST_PACKAGES := qemu-system-x86 busybox-static ppp libccid
 # From npm, into .npm: what judges the accessibility of report pages.
-NPM_PACKAGES := axe-core@4.14.1
+NPM_PACKAGES := axe-core@4.14.1 allure@3.18.0
 GUEST_SOURCES := scripts/guest-fetch.sh scripts/guest-pack.py tests/guest/init.sh
 
 # The software rig runs on every core; a real rig has one reader, and one worker for it.

@@ -73,7 +73,8 @@ def _grouped(file: Path, selected: Sequence[str], keys: Sequence[str]) -> pd.Dat
     query = f"select {', '.join(selected)} from read_parquet(?, hive_partitioning = false) group by {', '.join(keys)}"
     try:
         with duckdb.connect(config=dict(_SETTINGS)) as connection:
-            return connection.sql(query, params=[_no_pattern(file)]).df()
+            frame: pd.DataFrame = connection.sql(query, params=[_no_pattern(file)]).df()
+            return frame
     except duckdb.BinderException as cause:
         raise TableError(f"{file.name} lacks a column ({_first_line(cause)})") from cause
     except duckdb.Error as cause:
