@@ -23,6 +23,17 @@ SCENARIOS = Path("scenarios")
 PATH = click.Path(path_type=Path)
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What a report is made of beside the run."""
+
+    order: Path | None
+    declaration: Path | None
+    rig: Path | None
+    scenarios: tuple[Path, ...]
+    validation: Path | None
+
+
 @click.command("certify")
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=PATH)
 @click.option("--out", type=PATH, metavar="DIR", help="Where the report and its evidence go: a new or empty folder.")
@@ -33,6 +44,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--rig-name", metavar="NAME", help="Which rig of the file.  [default: the first]")
 @click.option("--declaration", type=PATH, metavar="FILE", help="The card's declaration.  [default: the rig file's]")
 @click.option("--order", "order_file", type=PATH, metavar="FILE", help="What people state, in YAML (docs/certify.md).")
+@click.option(
+    "--validation", type=PATH, metavar="FILE", help="The detection matrix: validation.json of cardbench validate."
+)
 @click.option("--report", metavar="TEXT", help="The report's number.  [default: made from the evidence]")
 @click.option("--order-number", metavar="TEXT", help="The order's number.")
 @click.option("--laboratory", metavar="NAME", help="Who tests.")
@@ -58,6 +72,7 @@ def certify_command(  # long: a line for every option, and what the help says
     rig_name: str | None,
     declaration: Path | None,
     order_file: Path | None,
+    validation: Path | None,
     report: str | None,
     order_number: str | None,
     laboratory: str | None,
@@ -114,6 +129,7 @@ def certify_command(  # long: a line for every option, and what the help says
         "issued": date.today().isoformat() if issued == "today" else issued,
     }
     order = _order(order_file, stated)
+    _readable(run, declaration, validation)
     scenarios = _scenarios(paths)
     _fresh(out, resume)
     declared = declaration or _declared(rig, rig_name)
@@ -128,24 +144,17 @@ def certify_command(  # long: a line for every option, and what the help says
         }
         flags = {"--full": full, "--real": real, "--resume": resume, "--no-report": no_report}
         run = _run(_applying(scenarios, declared), options, flags)
-    _certify(out, run, order, order_file, declared, rig, scenarios)
+    known = tuple(path for path in dict.fromkeys((*scenarios, SCENARIOS)) if path.exists())
+    files = _Files(order_file, declared, None if rig is None else Path(rig), known, validation)
+    _certify(out, run, order, files)
 
 
-def _certify(
-    out: Path,
-    run: Path,
-    order: Order,
-    order_file: Path | None,
-    declaration: Path | None,
-    rig: str | None,
-    scenarios: tuple[Path, ...],
-) -> None:
+def _certify(out: Path, run: Path, order: Order, files: _Files) -> None:
     from bench.commands.run import leave
     from reports import ReportError
     from reports.certificate.build import Request, certify
 
-    known = tuple(path for path in dict.fromkeys((*scenarios, SCENARIOS)) if path.exists())
-    request = Request(run, out, order, order_file, declaration, None if rig is None else Path(rig), known)
+    request = Request(run, out, order, files.order, files.declaration, files.rig, files.scenarios, files.validation)
     try:
         certified = certify(request)
     except ReportError as error:
@@ -201,6 +210,13 @@ def _order(file: Path | None, stated: Mapping[str, str | None]) -> Order:
         return with_options(Order() if file is None else load_order(file), stated)
     except ValidationError as error:
         raise click.UsageError(first_wrong(error)) from error
+
+
+def _readable(*files: Path | None) -> None:
+    """What is missing is told before anything runs."""
+    for path in files:
+        if path is not None and not path.exists():
+            raise click.UsageError(f"there is no {str(path)!r} here")
 
 
 def _scenarios(paths: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -33,6 +33,7 @@ from reports.certificate.page import render_html
 from reports.certificate.pdf import render_pdf
 from reports.certificate.standing import Standing
 from reports.certificate.tested import Tested, look, rig_file_of
+from reports.detection import read_validation
 from reports.errors import ReportError
 from reports.load import find_runs, load
 
@@ -57,6 +58,8 @@ class Request:
     rig: Path | None = None
     """The rig file, where it is not the one that the run's command line names."""
     scenarios: tuple[Path, ...] = (Path("scenarios"),)
+    validation: Path | None = None
+    """validation.json of `cardbench validate`, where the report is to hold the detection matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ def certify(request: Request) -> Certified:
     """Write the report's directory. Raises ReportError, and FileError for a mistake in the declaration or a file of its kind."""
     run, record = _run(request.run)
     declaration = None if request.declaration is None else load_declaration(request.declaration)
+    validation = None if request.validation is None else read_validation(request.validation)
     out = request.out
     try:
         place = _place(out, run)
@@ -92,7 +96,7 @@ def certify(request: Request) -> Certified:
         files = evidence_files(out)
         list_hash = write_sums(out, SUMS, files)
         id = request.order.report or _id(list_hash, request.order)
-        document = document_of(tested, id, _evidence_grid(out, files), list_hash)
+        document = document_of(tested, id, _evidence_grid(out, files), list_hash, validation)
         (out / HTML).write_text(render_html(document), "utf-8", newline="\n")
         render_pdf(document, out / PDF)
         _write_tables(out, tested)
@@ -140,7 +144,12 @@ def _beside(request: Request, record: RunRecord, method: Method, calibrated: Pat
         (evidence / "rig.yaml").write_text(record.rigs[0].text, "utf-8", newline="")
     if calibrated is not None:
         _copy(calibration_path(calibrated), evidence / "rig.calibration.json")
-    for source, name in ((request.declaration, "declaration.yaml"), (request.order_file, "order.yaml")):
+    beside = (
+        (request.declaration, "declaration.yaml"),
+        (request.order_file, "order.yaml"),
+        (request.validation, "validation.json"),
+    )
+    for source, name in beside:
         if source is not None:
             _copy(source, evidence / name)
 

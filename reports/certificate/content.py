@@ -23,6 +23,7 @@ from reports.certificate.document import (
 from reports.certificate.order import Party
 from reports.certificate.standing import RULE, Judged, ScenarioEvidence, Standing
 from reports.certificate.tested import Tested
+from reports.detection import Validation
 from reports.table import number_text
 from reports.verdicts import Tally
 
@@ -50,7 +51,9 @@ OUTSIDE: Final = (
 """What no run of this bench says anything of."""
 
 
-def document_of(tested: Tested, id: str, evidence: Grid, list_hash: str) -> Document:
+def document_of(
+    tested: Tested, id: str, evidence: Grid, list_hash: str, validation: Validation | None = None
+) -> Document:
     """The whole report. `evidence` lists the files beside it, `list_hash` is the hash of SHA256SUMS."""
     sections = (
         _parties(tested, id),
@@ -66,6 +69,7 @@ def document_of(tested: Tested, id: str, evidence: Grid, list_hash: str) -> Docu
         _reasons(tested),
         _requirements(tested, "Requirements of terminal, reader and host, listed apart", False),
         _matrix(tested),
+        _validation(validation),
         _evidence(evidence, list_hash),
         _authorisation(tested),
     )
@@ -482,6 +486,25 @@ def _seen(tested: Tested, line: ScenarioEvidence) -> str:
     step = f"step {line.step} ({line.verb})" if line.step else ""
     where = tested.packets.get((line.scenario, line.point), "")
     return ". ".join(part for part in (step, line.reason.rstrip("."), where) if part)
+
+
+def _validation(validation: Validation | None) -> Section:
+    title = "Validation of the bench"
+    if validation is None:
+        return Section(title, (Text(f"{NOT_STATED.capitalize()}: no detection matrix was given."),))
+    columns = (
+        Column("wrong on purpose", 5, Kind.CODE),
+        Column("what it does", 9),
+        Column("requirement", 4, Kind.CODE),
+        Column("result", 3),
+        Column("point that caught it", 7, Kind.CODE),
+    )
+    rows = tuple((row.defect, row.text, row.requirement, row.result, row.point) for row in validation.rows)
+    text = (
+        f"How well the bench catches cards, hosts and readers that are wrong on purpose, on rig {validation.rig}, version {validation.version}: "
+        f"{validation.summary()}."
+    )
+    return Section(title, (Text(text), Grid(columns, rows)))
 
 
 def _evidence(files: Grid, list_hash: str) -> Section:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from bench.cli import cardbench
 from reports.certificate.build import Request, certify
 from reports.certificate.order import load_order
+from reports.detection import CAUGHT, DetectionRow, Validation, write_validation
 from tests.witness.programs import run, tool
 
 ROOT = Path(__file__).parents[2]
@@ -91,14 +92,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(folder, ended.returncode, ended.stdout + ended.stderr)
 
 
-def again(made: Made, name: str, declaration: Path | None = None) -> None:
-    order = made.folder / "order.yaml"
-    known = (made.folder / "scenarios",)
-    certify(
-        Request(
-            made.report / "evidence/run", made.folder / name, load_order(order), order, declaration, scenarios=known
-        )
-    )
+def again(made: Made, name: str, declaration: Path | None = None, validation: Path | None = None) -> None:
+    order, run_dir, known = made.folder / "order.yaml", made.report / "evidence/run", (made.folder / "scenarios",)
+    certify(Request(run_dir, made.folder / name, load_order(order), order, declaration, None, known, validation))
 
 
 def test_a_wrong_card_fails_with_its_requirement_and_what_was_seen(made: Made) -> None:
@@ -192,13 +188,28 @@ def test_the_same_run_gives_the_same_bytes(made: Made) -> None:
 
 
 def test_what_is_declared_not_to_be_there_is_not_applicable_with_the_reason(made: Made) -> None:
-    again(made, "declared", made.folder / "declaration.yaml")
+    caught = DetectionRow(
+        "guard-11-etu",
+        "card",
+        "sends too fast",
+        "CHAR-GT-1",
+        CAUGHT,
+        "link/guard-time::ta1-11",
+        "fail",
+        "4 check_timing",
+        "",
+        1,
+        (),
+    )
+    validation = write_validation(Validation("0.1.0", "software", 1, 10, 20, (caught,), ()), made.folder)[0]
+    again(made, "declared", made.folder / "declaration.yaml", validation)
     text = made.text("declared")
     rows = (made.folder / "declared/requirements.csv").read_text().splitlines()
     (polls,) = [row for row in rows if row.startswith("HOP-POLL-1,")]
     assert "not applicable" in polls
     assert "needs stack channel" in polls
     assert "Acme 7" in text
+    assert re.search(r"^guard-11-etu\s+sends too fast\s+CHAR-GT-1\s+caught", text, re.M)
     assert (made.folder / "declared/evidence/declaration.yaml").read_text() == DECLARATION
 
 
