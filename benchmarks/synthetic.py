@@ -35,9 +35,9 @@ _Integers = NDArray[np.int64]
 _TYPES: Final = {ColumnKind.UNSIGNED: np.uint64, ColumnKind.FLOAT: np.float64, ColumnKind.BOOLEAN: np.bool_}
 
 
-def synthetic_run(out: Path, rows: int, seed: int = 1) -> Path:
-    """Write a run of 2 400 points with so many exchanges below `out`; gives its directory."""
-    directory = RunDirectory.create(out, "synthetic", seed=seed, now=BEGAN)
+def synthetic_run(out: Path, rows: int, seed: int = 1, began: datetime = BEGAN, events: int = 1_000) -> Path:
+    """Write a run of 2 400 points with so many exchanges below `out`; gives its directory. Without events it was made on a real clock."""
+    directory = RunDirectory.create(out, "synthetic", seed=seed, now=began)
     names = [f"subject-{number % 5}/scenario-{number}" for number in range(SCENARIOS)]
     sweep = [(ta1, mtu, hops) for ta1 in RATES for mtu in MTUS for hops in HOPS]
     keys = sorted(PointKey(name, f"ta1-{ta1:02X}-mtu-{mtu}-cards-{hops}") for name in names for ta1, mtu, hops in sweep)
@@ -49,7 +49,7 @@ def synthetic_run(out: Path, rows: int, seed: int = 1) -> Path:
             case "packets":
                 _large(table, directory.table_path(table.name), keys, int(rows * PACKETS_PER_EXCHANGE), chance)
             case _:
-                _small(table, directory.table_path(table.name), keys, chance)
+                _small(table, directory.table_path(table.name), keys, chance, events)
     directory.plan(tuple(keys))
     return directory.path
 
@@ -108,7 +108,7 @@ def _packets(points: _Integers, chance: np.random.Generator) -> Mapping[str, Val
     }
 
 
-def _small(table: Table, path: Path, keys: list[PointKey], chance: np.random.Generator) -> None:
+def _small(table: Table, path: Path, keys: list[PointKey], chance: np.random.Generator, events: int) -> None:
     """One to three rows a point: verdict, step marks, parameters, measurements."""
     words = {"parameters": 3, "measurements": 2, "steps": 2, "verdicts": 1}
     each = words.get(table.name, 0)
@@ -122,7 +122,7 @@ def _small(table: Table, path: Path, keys: list[PointKey], chance: np.random.Gen
         "parameters": _parameters(keys, points, turn),
         "measurements": _measurements(keys, points, turn, chance),
         "steps": {"index": Values(turn + 1), "verb": Values(turn, ("open_channels", "transfer"))},
-        "verdicts": _verdicts(points, chance),
+        "verdicts": _verdicts(points, chance, events),
     }[table.name]
     _write(file, table, keys, points, turn, file_rows)
     file.close()
@@ -157,7 +157,7 @@ def _measurements(
     }
 
 
-def _verdicts(points: _Integers, chance: np.random.Generator) -> Mapping[str, Values]:
+def _verdicts(points: _Integers, chance: np.random.Generator, events: int) -> Mapping[str, Values]:
     count = len(points)
     words = (Verdict.PASS, Verdict.MARGINAL, Verdict.FAIL)
     return {
@@ -165,7 +165,7 @@ def _verdicts(points: _Integers, chance: np.random.Generator) -> Mapping[str, Va
         "requirements": Values(points % 20, [f"REQ-{number}" for number in range(20)]),
         "verdict": Values(chance.choice(3, count, p=(0.97, 0.02, 0.01)), [str(word) for word in words]),
         "duration_ns": Values(np.full(count, 10**9)),
-        "events": Values(np.full(count, 1_000)),
+        "events": Values(np.full(count, events)),
     }
 
 

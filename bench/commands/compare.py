@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-EXIT_WRONG_INPUT = 2
+from bench.commands.outputs import json_option, write, wrong_input
 
 
 @click.command("compare")
@@ -26,7 +26,7 @@ EXIT_WRONG_INPUT = 2
 )
 @click.option("--all", "everything", is_flag=True, help="Print every series, not only those that differ or seem to.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the tables there as Markdown.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write every number there.")
+@json_option
 @click.option(
     "--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw the ratios with their intervals there."
 )
@@ -69,23 +69,12 @@ def compare_command(  # long: a line for every option, and what the help says
     try:
         found = compare(sides, Options(margin / 100, all_pairs, within_runs))
     except ReportError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_WRONG_INPUT)
+        wrong_input(error)
     click.echo(render_text(found, everything), nl=False)
-    if markdown is not None:
-        _write(markdown, render_markdown(found))
-    if json_file is not None:
-        _write(json_file, render_json(found))
+    write(markdown, lambda: render_markdown(found))
+    write(json_file, lambda: render_json(found))
     if picture is not None:
         from reports.compare.picture import draw
 
-        _write(picture, draw(found))
+        write(picture, lambda: draw(found))
     sys.exit(0 if found.family else 3)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        click.echo(f"error: {file}: {error.strerror}; name another file", err=True)
-        sys.exit(EXIT_WRONG_INPUT)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-EXIT_WRONG_INPUT = 2
+from bench.commands.outputs import json_option, write, wrong_input
+
 EXIT_NOT_SOUND = 3
 
 
@@ -42,7 +43,7 @@ EXIT_NOT_SOUND = 3
     metavar="FILE",
     help="Write a summary for a chat or a pull request there.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write every number there.")
+@json_option
 @click.option(
     "--calibrate",
     is_flag=True,
@@ -100,18 +101,8 @@ def regress_command(  # long: a line for every option, and what the help says
             sys.exit(0 if tried.sound else EXIT_NOT_SOUND)
         found = regress(directories, options)
     except ReportError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_WRONG_INPUT)
+        wrong_input(error)
     click.echo(render_text(found), nl=False)
-    for file, render in ((markdown, render_markdown), (json_file, render_json)):
-        if file is not None:
-            _write(file, render(found))
+    write(markdown, lambda: render_markdown(found))
+    write(json_file, lambda: render_json(found))
     sys.exit(found.exit_status)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        click.echo(f"error: {file}: {error.strerror}; name another file", err=True)
-        sys.exit(EXIT_WRONG_INPUT)
