@@ -53,6 +53,11 @@ def frames(file: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
             raise TableError(f"{file.name} is damaged ({_first_line(cause)})") from cause
 
 
+def write_parquet(frame: pd.DataFrame, target: Path) -> None:
+    """A small table as a file of its own. (What pandas notes of itself is left out: the same cells give the same bytes.)"""
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), target)
+
+
 class CsvAppender:
     """Writes Parquet tables of one shape below one another into a CSV file, with a leading column `run`."""
 

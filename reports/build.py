@@ -12,16 +12,19 @@ import pandas as pd
 
 from bench.records.columns import TABLES
 from reports import collate
-from reports.arrow import CsvAppender, row_count
+from reports.arrow import CsvAppender, row_count, write_parquet
+from reports.chain import chain
 from reports.detection import detection_table, find_validation, read_validation
 from reports.errors import ReportError, TableError
 from reports.exchanges import exchange_statistics, packet_counts
 from reports.files import ReportFiles
+from reports.front import front
 from reports.load import Records, load
 from reports.parts import parts_table
-from reports.pictures import Picture, fairness, latency, memory, share, times
+from reports.pictures import Picture, fairness, latency, memory, share, split, spread, times
 from reports.render import Download, Page, render
 from reports.table import Field, Kind, Table, table_of
+from reports.timeline import timeline
 
 MOST_CSV_ROWS: Final = 1_000_000
 """Longer tables are not copied to CSV (a spreadsheet ends about there, and ten million exchanges are 2 GB); their Parquet file is linked."""
@@ -43,7 +46,9 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
         *latency.pictures(records),
         *fairness.pictures(records),
         memory.picture(records),
+        spread.picture(records),
         times.picture(statistics),
+        split.picture(statistics),
     ]
     drawn = (
         share.select(records)
@@ -72,6 +77,8 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
         page = _page(
             records, tables, pictures, downloads, (*records.notes, *statistics.notes, *packet_notes, *raw_notes)
         )
+        if page.timeline.table is not None:
+            csv.append(_write(page.timeline.table, target.csv))
         page = replace(page, failures=collate.linked(page.failures, target.html.parent))
         target.html.write_text(render(page), "utf-8", newline="\n")
     except OSError as cause:
@@ -98,6 +105,9 @@ def _page(
     failed = collate.failures(records)
     detection, detection_notes = _detection(records)
     return Page(
+        front=front(records),
+        chain=chain(records),
+        timeline=timeline(records),
         fronts=collate.fronts(records),
         tally=collate.tally(records),
         failures=failed[: collate.MOST_FAILURES],
@@ -151,7 +161,19 @@ def _write(table: Table, directory: Path) -> Path:
     file = directory / table.csv
     frame = pd.DataFrame(list(table.rows), columns=pd.Index([field.label for field in table.fields]), dtype=object)
     frame.to_csv(file, index=False, lineterminator="\n")
+    write_parquet(_typed(table, frame), file.with_suffix(".parquet"))
     return file
+
+
+def _typed(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells as columns of one type each: numbers (missing ones null), or text."""
+    columns = {
+        field.label: pd.to_numeric(frame[field.label], errors="coerce").convert_dtypes()
+        if field.kind is Kind.NUMBER
+        else frame[field.label].map(lambda cell: None if cell is None else str(cell)).astype("string")
+        for field in table.fields
+    }
+    return pd.DataFrame(columns)
 
 
 def _raw(records: Records, target: _Target) -> tuple[tuple[Download, ...], list[Path], list[str]]:

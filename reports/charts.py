@@ -6,6 +6,7 @@ Altair and vl-convert.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ _SHAPES: Final = (
     ("triangle-left", "◀\ufe0e"),
 )
 """Marks of the series, and the characters that stand for them in the legend."""
+HIDDEN: Final = "hidden"
+"""The parameter of every picture that holds the series not to be shown."""
 _HEIGHT: Final = 300
 _ROW_HEIGHT: Final = 34
 _ALLOWED_LABEL: Final = 190
@@ -127,6 +130,34 @@ def boxes(
     )
     median = base.mark_tick(thickness=2.5, size=20, color="var(--text)").encode(x=alt.X("median", type="quantitative"))
     return _finish([whisker, box, median], max(2, len(order)) * _ROW_HEIGHT)
+
+
+def stacked(rows: Sequence[Row], x: Axis, names: str, order: Sequence[str], tooltip: Sequence[tuple[str, str]]) -> str:
+    """One bar per name, its parts (`series`, in the order of field `part`) as shares of the whole. Returns JSON."""
+    bars = (
+        alt.Chart(_data(rows))
+        .mark_bar(size=16, opacity=0.9)
+        .encode(
+            x=alt.X(
+                f"sum({x.field})", type="quantitative", title=x.title, stack="normalize", axis=alt.Axis(format="%")
+            ),
+            y=_names(names, order),
+            color=_colour(rows),
+            order=alt.Order("part", type="quantitative"),
+            tooltip=_tooltip(tooltip),
+        )
+    )
+    return _finish([bars], max(2, len(order)) * _ROW_HEIGHT)
+
+
+def steps(rows: Sequence[Row], x: Axis, y: Axis, tooltip: Sequence[tuple[str, str]]) -> str:
+    """A stair per series through its values. Returns JSON."""
+    base = alt.Chart(_data(rows))
+    line = base.mark_line(strokeWidth=1.75, interpolate="step-after").encode(x=_x(x), y=_y(y), color=_colour(rows))
+    dots = base.mark_point(filled=True, size=26).encode(
+        x=_x(x), y=_y(y), color=_colour(rows), shape=_shape(rows), tooltip=_tooltip(tooltip)
+    )
+    return _finish([line, dots], _HEIGHT)
 
 
 @cache
@@ -257,4 +288,9 @@ def _finish(layers: Sequence[alt.Chart], height: int) -> str:
     specification = chart.to_dict()
     # The address of the schema is of no use to a page that fetches nothing.
     specification.pop("$schema", None)
+    # What the legend's buttons hide (`report.js`).
+    specification["params"] = [*specification.get("params", []), {"name": HIDDEN, "value": []}]
+    for layer in specification["layer"]:
+        if "color" in layer["encoding"] or "accused" in json.dumps(layer.get("transform", [])):
+            layer.setdefault("transform", []).insert(0, {"filter": f"indexof({HIDDEN}, datum.series) < 0"})
     return script_json(specification)

@@ -12,12 +12,15 @@ from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
 from markupsafe import Markup
 
 from bench.observe import Verdict
+from reports.chain import ChainHop
 from reports.charts import library
 from reports.collate import Failure, RunFront
 from reports.detection import Validation
+from reports.front import Front
 from reports.palette import DARK, LIGHT, css_name
 from reports.pictures import Picture
 from reports.table import ROWS_IN_PAGE, Table, cell_text, number_text
+from reports.timeline import Timeline
 from reports.verdicts import Tally
 
 
@@ -36,6 +39,9 @@ class Download:
 class Page:
     """Everything the template shows."""
 
+    front: Front
+    chain: tuple[ChainHop, ...]
+    timeline: Timeline
     fronts: tuple[RunFront, ...]
     tally: Tally
     failures: tuple[Failure, ...]

@@ -24,6 +24,7 @@ _FIELDS: Final = (
     Field("wire", "on the wire (%)", Kind.NUMBER),
     Field("card", "in the card (%)", Kind.NUMBER),
 )
+MOST_ROWS: Final = 24
 _QUANTILES: Final = ("shortest", "p05", "p25", "median", "p75", "p95", "longest")
 
 
@@ -48,12 +49,15 @@ def picture(statistics: ExchangeStatistics) -> Picture:
     )
     # A logarithmic axis has no place for 0 (a stopped clock, a driver without time).
     drawn = frame[frame["p05"] > 0]
+    drawn = drawn.loc[drawn["exchanges"].nlargest(MOST_ROWS, keep="first").index.sort_values()]
     shown = [("label", "rate"), ("exchanges", "exchanges"), *((name, f"{name} (ms)") for name in _QUANTILES)]
     counted = int(frame["exchanges"].sum())
     sentence = (
         f"{number_text(counted)} exchanges at {len(frame)} rate{'s' if len(frame) > 1 else ''}. Line: 5 to 95 %, bar: 25 to 75 %, tick: median. "
         "Parked idle polls and failed exchanges are counted in the table and not drawn."
     )
+    if len(drawn) == MOST_ROWS < len(frame):
+        sentence += f" The {MOST_ROWS} rates with most exchanges are drawn."
     specification = ""
     if len(drawn):
         rows = rows_of(drawn, [name for name, _ in shown])

@@ -211,11 +211,28 @@ function showTip(handler, event, item, value) {
   tip.style.top = event.pageY + 14 + "px";
 }
 
+// Each entry of a legend becomes a button that hides its series, or shows it again.
+function switches(legend, view) {
+  const hidden = new Set();
+  view.logLevel(1);  // while marks go, an axis without any is warned of, and drawn again at once
+  legend.querySelectorAll("li").forEach((entry) => {
+    const button = element("button", { type: "button", "aria-pressed": "true" }, ...entry.childNodes);
+    button.addEventListener("click", () => {
+      const series = entry.dataset.series;
+      if (!hidden.delete(series)) hidden.add(series);
+      button.setAttribute("aria-pressed", String(!hidden.has(series)));
+      view.signal("hidden", [...hidden]).runAsync();
+    });
+    entry.replaceChildren(button);
+  });
+}
+
 const drawing = [...document.querySelectorAll("script.specification")].map((script) => {
   const place = script.parentElement.querySelector(".picture");
+  const legend = script.parentElement.querySelector(".legend");
   return window.vegaEmbed(place, JSON.parse(script.textContent), {
     renderer: "svg", actions: false, ast: true, tooltip: showTip, defaultStyle: false, mode: "vega-lite",
-  }).catch((cause) => {
+  }).then((drawn) => { if (legend) switches(legend, drawn.view); }).catch((cause) => {
     place.classList.add("broken");
     place.textContent = "This picture could not be drawn (" + cause.message + "). Its numbers are in the table below.";
     console.error(cause);

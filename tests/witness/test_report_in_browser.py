@@ -1,7 +1,9 @@
-"""A real browser opens the report: pictures drawn, filters work, nothing asked of the network, nothing complained of."""
+"""A real browser opens the report: pictures drawn, filters work, nothing asked of the network, no complaint; axe finds nothing, paper is whole."""
 
 from __future__ import annotations
 
+import base64
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +16,22 @@ from tests.witness.chromium import PROGRAM, Browser, browser, command
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
 
-PICTURES = 6
+PICTURES = 9
+AXE = Path(__file__).parents[2] / ".npm" / "node_modules" / "axe-core" / "axe.min.js"
+AXE_RUN = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], resultTypes: ["violations"]})
+    .then(r => r.violations.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary).join(" | ")))"""
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = whole_run((0x11, 0x12, 0x13, 0x18, 0x94, 0x95, 0x96, 0x97), tuple(range(16, 256, 16)))
     return build_report([run.write(tmp_path_factory.mktemp("results"))]).html
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose every part is there once, or a few times: what axe takes grows with the elements."""
+    return build_report([whole_run((0x11, 0x18, 0x96), (64, 256)).write(tmp_path_factory.mktemp("results"))]).html
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +44,7 @@ def test_the_document_after_its_script_holds_every_picture(page: Path, tmp_path:
     more = ("--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", page.as_uri())
     ran = subprocess.run(command(tmp_path / "profile", *more), capture_output=True, text=True, timeout=60, check=True)
     # The chart library itself, which stands at the end, has the word in it.
-    assert ran.stdout.partition("<script>")[0].count("<svg") == PICTURES
+    assert ran.stdout.partition("<script>")[0].count("<svg") == PICTURES + 1  # the time line
     assert f'data-drawn="{PICTURES}"' in ran.stdout
     assert "could not be drawn" not in ran.stdout.partition("<script>")[0]
     assert "CONSOLE" not in ran.stderr
@@ -55,6 +66,81 @@ def test_pictures_and_text_fit_the_width(tab: Browser, page: Path, width: int, s
     assert all(box["marks"] > 1 and box["inside"] for box in boxes)
     assert tab.troubles == []
     assert tab.requests == [page.resolve().as_uri().replace("=", "%3D")]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
+def test_axe_finds_nothing_against_wcag_aa(tab: Browser, small: Path, width: int, scheme: str) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed (make setup-test: scripts/install-npm.sh)")
+    tab.troubles.clear()
+    tab.open(small, width, scheme)
+    tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    tab.evaluate(AXE.read_text("utf-8"))
+    assert tab.evaluate(AXE_RUN) == []
+    assert tab.troubles == []
+
+
+def test_a_legend_hides_a_series_and_shows_it_again(tab: Browser, small: Path) -> None:
+    tab.troubles.clear()
+    tab.open(small, 1000)
+    marks = "document.querySelectorAll('#share-against-rate .mark-symbol path').length"
+    before = tab.evaluate(marks)
+    click = "document.querySelector('#share-against-rate .legend button').click()"
+    pressed = "document.querySelector('#share-against-rate .legend button').getAttribute('aria-pressed')"
+    after = f"new Promise(done => setTimeout(() => done({marks}), 50))"
+    tab.evaluate(click)
+    assert tab.evaluate(pressed) == "false"
+    hidden = _until_other(tab, after, before)
+    assert 0 < hidden < before
+    tab.evaluate(click)
+    assert tab.evaluate(pressed) == "true"
+    assert _until_other(tab, after, hidden) == before
+    assert tab.troubles == []
+
+
+def _until_other(tab: Browser, expression: str, than: int) -> int:
+    """The value of `expression` once it is another one; the same after 100 looks."""
+    for _ in range(100):
+        value: int = tab.evaluate(expression)
+        if value != than:
+            return value
+    return than
+
+
+def test_the_front_page_says_the_verdict_the_layers_the_chain_and_the_beginning(tab: Browser, page: Path) -> None:
+    tab.open(page, 1000)
+    text = tab.evaluate("document.querySelector('header').innerText")
+    assert [line for line in text.splitlines() if line][:2] == ["Test report", "Fail"]
+    for heading in ("What failed", "What it means", "What was tested", "By layer"):
+        assert heading in text
+    assert tab.evaluate("document.querySelectorAll('#chain .hop').length") == 16
+    assert "hop 16" in tab.evaluate("document.querySelector('#chain').innerText")
+    assert tab.evaluate("document.querySelectorAll('#timeline rect').length") >= 6
+
+
+def test_printed_it_is_a_pdf_with_the_verdicts_and_no_table_beyond_the_paper(
+    tab: Browser, page: Path, tmp_path: Path
+) -> None:
+    # A4 landscape without its margins is 273 mm, 1032 CSS pixels.
+    tab.open(page, 1032, "light", "print")
+    wide = (
+        "[...document.querySelectorAll('table, svg, .chain')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
+    )
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate(wide) == []
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    pdf = tmp_path / "report.pdf"
+    answer = tab.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
+    pdf.write_bytes(base64.b64decode(answer["data"]))
+    if shutil.which("pdftotext") is None:
+        pytest.skip("pdftotext is not installed (Debian: apt-get install poppler-utils)")
+    text = subprocess.run(
+        ["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert text.count("\f") > 3
+    for said in ("Fail", "What it means", "goodput 88.2 percent_of_limit is below 90", "ta1-97-mtu-240", "hop 16"):
+        assert said in text
 
 
 def test_the_colour_scheme_reaches_the_marks_of_pictures(tab: Browser, page: Path) -> None:
