@@ -33,9 +33,10 @@ NO_CARD_ROLE: Mapping[str, str] = {
     "bench.hop.parking": "idle polls that are no events: the bench's own way to save time",
     "bench.card.profile": "what a rig orders, made before there is a card",
     "bench.card.ip_profile": "what a rig orders, made before there is a card",
+    "bench.card.pps_behaviour": "how cards are wrong on purpose at PPS, beside the sound way",
     "bench.net.path_time": "the least times that the limit is worked out with",
 }
-PARKING = ("park", "unpark", "parks", "_unpark", "_settle", "_wake", "_park", "_try_to_park")
+PARKING = ("park", "unpark", "parks", "_unpark", "_settle", "_wake", "_park", "_try_to_park", "silent")
 EQUIVALENT = Path(__file__).with_name("equivalent.yaml")
 
 
@@ -198,7 +199,7 @@ def tried(mutant: Mutant, reaching: Sequence[Walked], seconds: float = 1e9) -> R
                 result = partial(
                     Result, mutant, by=walked.point.name, reason=seen.reason, tried=count, points=len(reaching)
                 )
-                if sample.stillborn:
+                if sample.stillborn and count == 1:
                     return result(fate=Fate.STILLBORN)
                 if seen.verdict is Verdict.FAIL:
                     return result(fate=Fate.KILLED)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.mutants.twin import parsed, source_of
+from tests.mutants.twin import parsed, shared, source_of
 
 
 class Operator(StrEnum):
@@ -389,7 +389,10 @@ def mutants_of(module: str) -> Iterator[Mutant]:
     """Every mutant of a module, in the order of its text."""
     lines = source_of(module).splitlines()
     seen: dict[tuple[int, str], int] = {}
+    common = shared(module)
     for number, site in enumerate(_sites(parsed(module))):
+        if site.function.partition(".")[0] in common:
+            continue
         row = site.node.lineno  # type: ignore[attr-defined]
         place = seen[row, site.what] = seen.get((row, site.what), 0) + 1
         what = site.what if place == 1 else f"{site.what} #{place}"

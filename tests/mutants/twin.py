@@ -38,12 +38,22 @@ def parsed(module: str) -> ast.Module:
     return ast.parse(source_of(module))
 
 
+@cache
+def shared(module: str) -> frozenset[str]:
+    """The classes of a module that both copies have in common: those that are compared by identity."""
+    own = vars(importlib.import_module(module))
+    return frozenset(
+        name
+        for name, found in own.items()
+        if isinstance(found, type) and issubclass(found, Enum | BaseException) and found.__module__ == module
+    )
+
+
 def _shared(module: str, tree: ast.Module) -> ast.Module:
-    """Classes that are compared by identity are taken from the first copy."""
-    original = importlib.import_module(module)
+    common = shared(module)
 
     def same(node: ast.stmt) -> ast.stmt:
-        if not isinstance(node, ast.ClassDef) or not issubclass(getattr(original, node.name), Enum | BaseException):
+        if not isinstance(node, ast.ClassDef) or node.name not in common:
             return node
         (assigned,) = ast.parse(f"{node.name} = __original__.{node.name}").body
         return ast.copy_location(assigned, node)
