@@ -27,6 +27,7 @@ from bench.rig.loader import load_rig_file
 from bench.rig.pcscd import missing_parts
 from bench.rig.served_reader import close_served_reader
 from bench.scenario.registry import step_classes
+from tests.processes import begun
 
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
@@ -202,16 +203,14 @@ def test_wrong_use_is_told(arguments: tuple[str, ...], told: str, tmp_path: Path
 def offered() -> Iterator[dict[str, str]]:
     """The reference card behind a pcscd of its own; gives the environment in which programs find it."""
     command = (sys.executable, "-m", "bench.cli", "card", "--serve", "vpcd", "--pcscd")
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with begun(command) as process:
         assert process.stdout is not None
         exported = process.stdout.readline()
         assert exported.startswith("export PCSCLITE_CSOCK_NAME="), process.stderr and process.stderr.read()
         process.stdout.readline()
         yield {**os.environ, "PCSCLITE_CSOCK_NAME": exported.strip().partition("=")[2]}
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(60)
 
 
 def program(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

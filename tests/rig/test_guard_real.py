@@ -17,6 +17,7 @@ from bench.rig.guard import Ledger
 from bench.rig.locks import DIRECTORY_VARIABLE
 from bench.rig.pcscd import missing_parts
 from reports.arrow import read_frame
+from tests.processes import begun
 
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
@@ -62,9 +63,7 @@ rigs:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A card in a reader of a pcscd of its own, and a lock directory of the test's own."""
     command = (sys.executable, "-m", "bench.cli", "card", "--serve", "vpcd", "--pcscd")
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with begun(command) as process:
         assert process.stdout is not None
         exported = process.stdout.readline()
         assert exported.startswith("export PCSCLITE_CSOCK_NAME="), process.stderr and process.stderr.read()
@@ -75,7 +74,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             DIRECTORY_VARIABLE: str(tmp_path_factory.mktemp("locks")),
         }
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(60)
 
 
 def run(

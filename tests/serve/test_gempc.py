@@ -33,6 +33,7 @@ from bench.engine import Timebase, VirtualEngine
 from bench.iso7816.atr import build_atr
 from bench.serve.gempc import NAK_FRAME, PAUSE_NS, Frames, Model, ServedGempc, encode_frame
 from bench.serve.gempc_loop import GempcLoop, Pty
+from tests.processes import begun
 from tests.readers.recording_card import NOTHING, READ, RecordingCard, pattern
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -310,7 +311,7 @@ def test_the_command_makes_the_link_and_takes_it_away(tmp_path: Path) -> None:
         "--device",
         str(link),
     )
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with begun(command) as process:
         assert process.stdout is not None
         assert f"in a GemCorePOSPro at {link}" in process.stdout.readline()
         assert f"DEVICENAME {link}:GemCorePOSPro" in process.stdout.readline()
@@ -321,7 +322,7 @@ def test_the_command_makes_the_link_and_takes_it_away(tmp_path: Path) -> None:
         finally:
             os.close(far)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert not link.is_symlink()
 
 

@@ -29,6 +29,7 @@ from bench.iso7816.session import Side
 from bench.rig.pcscd import Driver, missing_parts
 from bench.rig.served_reader import close_served_reader
 from bench.serve.gempc import Model
+from tests.processes import begun
 from tests.readers.recording_card import ECHO, EXACTLY, NOTHING, READ, TAKE, RecordingCard, pattern
 from tests.witness.serial_stand import ProgramError, SerialStand, Slotted
 
@@ -362,13 +363,7 @@ def test_a_card_pulled_in_the_middle_of_a_command_ends_it(make: Make) -> None:
 def offered() -> Iterator[dict[str, str]]:
     """``cardbench card --serve gempc`` with a pcscd of its own: a chain of two in a reader of two slots."""
     command = ["card", "--serve", "gempc", "--model", "simpro", "--ta1", "97", "--cards", "2", "--pcscd"]
-    with subprocess.Popen(
-        (sys.executable, "-m", "bench.cli", *command),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with begun((sys.executable, "-m", "bench.cli", *command)) as process:
         assert process.stdout is not None
         serving = process.stdout.readline()
         assert "a chain of 2 cards in a GemCoreSIMPro" in serving, process.stderr and process.stderr.read()
@@ -386,7 +381,7 @@ def offered() -> Iterator[dict[str, str]]:
             time.sleep(0.05)
         yield environment
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert not Path(environment["PCSCLITE_CSOCK_NAME"]).parent.exists()
 
 

@@ -36,6 +36,7 @@ from bench.rig.loader import load_rig_file
 from bench.rig.model import RigModel
 from bench.rig.pcscd import READER, PrivatePcscd, missing_parts
 from bench.rig.served_reader import ServedReader, close_served_reader, served_reader
+from tests.processes import begun
 
 MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
 
@@ -58,7 +59,7 @@ HANG_S = 10
 def offered() -> Iterator[dict[str, str]]:
     """``cardbench card`` with a pcscd of its own; gives the environment in which programs find it."""
     command = (sys.executable, "-m", "bench.cli", "card", "--serve", "vpcd", "--pcscd", "--cards", "2")
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with begun(command) as process:
         assert process.stdout is not None
         exported = process.stdout.readline()
         assert exported.startswith("export PCSCLITE_CSOCK_NAME="), process.stderr and process.stderr.read()
@@ -68,7 +69,7 @@ def offered() -> Iterator[dict[str, str]]:
         _program(environment, WAIT_FOR_CARD)
         yield environment
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert not Path(environment["PCSCLITE_CSOCK_NAME"]).parent.exists()
 
 
@@ -465,12 +466,12 @@ class TestNothingIsLeftBehind:
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_when_the_bench_is_killed_everything_goes_with_it(self, number: int) -> None:
-        with subprocess.Popen((sys.executable, "-c", SIT), cwd=ROOT, stdout=subprocess.PIPE, text=True) as bench:
+        with begun((sys.executable, "-c", SIT)) as bench:
             assert bench.stdout is not None
             pids = [int(word) for word in bench.stdout.readline().split()]
             assert len(pids) == 2
             bench.send_signal(number)
-            bench.wait(5)
+            bench.wait(60)
         limit = time.monotonic() + 5
         while any(_alive(pid) for pid in pids) and time.monotonic() < limit:
             time.sleep(0.01)

@@ -132,6 +132,14 @@ def hotplug(times):
     return {"readers": names}
 
 
+def empty():
+    """Whether pcscd has let go of every reader there was."""
+    limit = time.monotonic() + WITHIN_S / 2
+    while (left := [str(each) for each in readers()]) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return {"left": left}
+
+
 def slots(count):
     """A reader of several slots, each a reader to PC/SC, a card in the first."""
     names = [str(each) for each in until(lambda: len(readers()) == int(count) and readers(), "not so many readers")]
@@ -144,6 +152,7 @@ TASKS = {
     "extended": lambda protocol: exchanges(protocol, (256, 1000, 65_535), extended=True),
     "movements": movements,
     "hotplug": hotplug,
+    "empty": empty,
 }
 
 if __name__ == "__main__":
