@@ -35,6 +35,9 @@ DEFAULT_PATH = "scenarios"
     show_default=True,
     help="Payload bytes to keep: all of each scenario's first point and the last of failures; all; the last of failures; none.",
 )
+@click.option(
+    "--waveforms", is_flag=True, help="Keep the I/O line of every software card as VCD, below waveforms/ of the run."
+)
 @click.option("--no-report", is_flag=True, help="No report.html: `cardbench report` makes it when wanted.")
 @click.option("--alluredir", metavar="DIR", help="Write Allure results there as well.")
 @click.option("--junitxml", metavar="FILE", help="Write a JUnit file as well.")
@@ -52,6 +55,7 @@ def run_command(  # long: a line for every option, and what the help says
     stop: bool,
     only_list: bool,
     payloads: str,
+    waveforms: bool,
     no_report: bool,
     alluredir: str | None,
     junitxml: str | None,
@@ -74,6 +78,7 @@ def run_command(  # long: a line for every option, and what the help says
       cardbench run scenarios/baud-rate/throughput.yaml -k ta1-96
       cardbench run 'scenarios/baud-rate/throughput.yaml::throughput[ta1-96-mtu-256]'
       cardbench run --rig rigs/pcsc-vpcd.yaml --out nightly
+      cardbench run scenarios/power-on/atr.yaml --waveforms
       cardbench run --resume
 
     \b
@@ -109,6 +114,7 @@ def run_command(  # long: a line for every option, and what the help says
         "--resume": resume,
         "-x": stop,
         "--collect-only": only_list,
+        "--waveforms": waveforms,
         "--no-report": no_report,
     }
     arguments = ["--cardbench"]

@@ -25,10 +25,13 @@ class LineSession:
 
 
 class LineRecorder:
-    """Keeps what the line of ``reader`` carries from now on, until ``stop``. One recorder a reader."""
+    """Keeps what the line of ``reader`` carries from now on, until ``stop``. One recorder a reader, beside one that is ``shared``."""
 
-    def __init__(self, reader: SoftwareReader) -> None:
-        if reader.on_burst is not None:
+    def __init__(self, reader: SoftwareReader, *, shared: bool = False) -> None:
+        self.shared: bool = shared
+        below = getattr(reader.on_burst, "__self__", None)
+        self._below = below if isinstance(below, LineRecorder) and below.shared else None
+        if reader.on_burst is not None and self._below is None:
             raise RuntimeError("this line is recorded already: stop the other recorder first")
         self.reader = reader
         self.sessions: list[LineSession] = [LineSession(None)]
@@ -37,8 +40,9 @@ class LineRecorder:
 
     def stop(self) -> None:
         """Listen no more; what was heard stays."""
-        self.reader.on_burst = None
-        self.reader.on_reset = None
+        below = self._below
+        self.reader.on_burst = below._heard if below is not None else None
+        self.reader.on_reset = below._reset if below is not None else None
 
     @property
     def spoken(self) -> list[tuple[Burst, Side]]:
@@ -61,9 +65,13 @@ class LineRecorder:
                 continue
 
     def _heard(self, burst: Burst, side: Side) -> None:
+        if self._below is not None:
+            self._below._heard(burst, side)
         self.sessions[-1].spoken.append((burst, side))
 
     def _reset(self, time: int) -> None:
+        if self._below is not None:
+            self._below._reset(time)
         timebase: Timebase = self.reader.engine.timebase
         self.sessions[-1].end = time - timebase.cycles(RESET_LOW_MIN_CYCLES, self.reader.clock_hz)
         self.sessions.append(LineSession(time))

@@ -476,6 +476,10 @@ local function look(number, line, range, sent)
     elseif range:len() >= 2 and (range(0, 1):uint() == 0x3B or range(0, 1):uint() == 0x3F) then
         state.to_card, state.from_card, state.announced = nil, nil, false -- an answer to reset: toggles begin anew
     end
+    if sent and seen.hop and range:len() >= 7 and range(1, 1):uint() == ENVELOPE
+        and range(5, 1):bitfield(0, 1) == 1 and range(5, 1):bitfield(2, 5) == 0 and range(6, 1):uint() == 1 then
+        state.to_card, state.from_card = nil, nil -- HELLO at toggle 0: what comes first after a reset, whose answer may not be in the capture
+    end
     if seen.hop then
         local toggle = toggle_of(range, sent)
         local way = sent and "to_card" or "from_card"

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -120,3 +121,21 @@ def test_it_reads_the_vcd_we_write(tmp_path: Path) -> None:
         "-i", path, "-I", "vcd", "-P", "uart:rx=io:baudrate=115200:parity=even:format=hex", "-A", "uart=rx-data"
     )
     assert bytes(int(line.split()[-1], 16) for line in text.splitlines() if line.startswith("uart")) == data
+
+
+def test_it_opens_the_waveforms_that_a_run_keeps_on_request(tmp_path: Path) -> None:
+    """As they are, without options; its decoder reads the answer to reset and the first command."""
+    repository = Path(__file__).resolve().parents[2]
+    scenario = repository / "scenarios" / "link" / "hop-no-header.yaml"
+    command = [sys.executable, "-m", "bench.cli", "run", str(scenario), "--waveforms", "--no-report", "--out", tmp_path]
+    ran = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, timeout=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    written = sorted(tmp_path.glob("station=*/date=*/run=*/waveforms/link/hop-no-header/*-hop-1.vcd"))
+    assert len(written) == 2
+    for file in written:
+        options = "uart:rx=io:baudrate=9600:parity=even:format=hex"
+        text = sigrok("-i", file, "-I", "vcd", "-P", options, "-A", "uart=rx-data:rx-parity-err")
+        found = bytes(int(line.split()[-1], 16) for line in text.splitlines() if line.startswith("uart"))
+        answer, command_at = found[:1], found.find(bytes.fromhex("80C2800000"))
+        assert answer == b"\x3b"
+        assert command_at > 1
