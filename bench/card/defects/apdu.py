@@ -68,6 +68,18 @@ class _ReadsNext(FileSystem):
         return super()._read(replace(command, p2=command.p2 ^ 1))
 
 
+class _ReadsNothing(FileSystem):
+    def _read(self, command: CommandApdu) -> ResponseApdu:
+        return replace(super()._read(command), data=b"")
+
+
+class _UpdatesNothing(FileSystem):
+    def _update(self, command: CommandApdu) -> ResponseApdu:
+        """Says that it has written, and has not."""
+        del command
+        return ResponseApdu(b"", StatusWord.OK)
+
+
 class _WritesOneMore(FileSystem):
     def _update(self, command: CommandApdu) -> ResponseApdu:
         return super()._update(replace(command, data=command.data + b"\xff"))
@@ -126,5 +138,10 @@ DEFECTS: Final = (
         _instead(0x6985, 0x9000),
     ),
     _defect("long-answer-cut", "loses the last byte of a long answer", "APDU-CHAIN-1", _ChainLoses),
+    _defect("wrong-length-taken", "answers 9000 to a wrong length", "APDU-LEN-1", _instead(0x6700, 0x9000)),
+    _defect("lacking-answered-6e00", "answers 6E00 where it lacks a channel", "APDU-CLA-2", _instead(0x6881, 0x6E00)),
+    _defect("unknown-file-6a86", "answers 6A86 where there is no file", "APDU-SELECT-1", _instead(0x6A82, 0x6A86)),
+    _defect("reads-nothing", "reads nothing, and answers 9000", "APDU-READ-1", _ReadsNothing),
+    _defect("updates-nothing", "writes nothing, and answers 9000", "APDU-UPDATE-1", _UpdatesNothing),
 )
 """Every card whose ordinary commands are wrong."""
