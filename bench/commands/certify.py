@@ -206,6 +206,9 @@ def _order(file: Path | None, stated: Mapping[str, str | None]) -> Order:
     from bench.files.models import first_wrong
     from reports.certificate.order import Order, load_order, with_options
 
+    for name, text in stated.items():
+        if text is not None and not text.isprintable():  # bytes that are no UTF-8 come as surrogates
+            raise click.UsageError(f"--{name.replace('_', '-')}: {text!r} holds what cannot be printed")
     try:
         return with_options(Order() if file is None else load_order(file), stated)
     except ValidationError as error:

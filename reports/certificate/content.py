@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.requirements.catalogue import Requirement, Strength
+from bench.requirements.catalogue import Strength
 from bench.rig.calibration import Calibration, Series, summary
 from reports.certificate.document import (
     Block,
@@ -243,11 +243,10 @@ def _method(tested: Tested) -> Section:
         Text(
             "Each scenario is a file that names the requirements it speaks to, its conditions, its steps and its limits. "
             "The hash of the set is that of one line "
-            "for each scenario (hash of the file, two blanks, its name), sorted by name. Sources and clauses stand with the requirements."
+            "for each scenario (hash of the file, two blanks, its name), sorted by name. Sources, as the requirements name them:"
         ),
     ]
-    sources = sorted({one.requirement.source for one in tested.findings.judged if one.evidence})
-    blocks.append(Items(tuple(sources)))
+    blocks.append(Items(tuple(f"[{number}] {source}" for source, number in _sources(tested).items())))
     return Section("Method", tuple(blocks))
 
 
@@ -301,9 +300,18 @@ def _uncertainty(tested: Tested) -> Section:
         said.append(Text(_calibrated(tested)))
     if tested.calibrations:
         said.append(_calibration_grid(tested.calibrations))
+    rough = tuple(each for each in tested.resolutions if each.largest > 0)
+    exact = len(tested.resolutions) - len(rough)
     said.append(
         Text(
-            "The half-width that each kind of measured value came with; the decision rule uses it (largest of the run, in the value's unit):"
+            f"Values of {exact} kinds came with no uncertainty stated (counts, and whatever is measured in virtual time)."
+        )
+    )
+    if not rough:
+        return Section("Measurement uncertainty", tuple(said))
+    said.append(
+        Text(
+            "The half-width that each other kind of value came with, which the decision rule uses (largest of the run, in the value's unit):"
         )
     )
     said.append(
@@ -314,9 +322,7 @@ def _uncertainty(tested: Tested) -> Section:
                 Column("values", 1, Kind.NUMBER),
                 Column("largest ±", 2, Kind.NUMBER),
             ),
-            tuple(
-                (each.name, each.unit, number_text(each.values), f"{each.largest:.6g}") for each in tested.resolutions
-            ),
+            tuple((each.name, each.unit, number_text(each.values), f"{each.largest:.6g}") for each in rough),
         )
     )
     return Section("Measurement uncertainty", tuple(said))
@@ -409,13 +415,14 @@ def _scope(tested: Tested) -> Section:
 def _requirements(tested: Tested, title: str, item: bool) -> Section:
     columns = (
         Column("requirement", 5, Kind.CODE),
-        Column("clause", 6),
-        Column("what is required", 12),
+        Column("clause", 4),
+        Column("what is required", 14),
         Column("strength", 3),
         *(() if item else (Column("judges", 3),)),
         Column("verdict", 4, Kind.VERDICT),
         Column("points", 5),
     )
+    sources = _sources(tested)
     rows = []
     for one in tested.findings.judged:
         if one.of_item is not item:
@@ -425,7 +432,7 @@ def _requirements(tested: Tested, title: str, item: bool) -> Section:
         rows.append(
             (
                 asked.id,
-                _clause(asked),
+                f"[{sources[asked.source]}] {asked.clause}",
                 asked.text,
                 asked.strength.value,
                 *whom,
@@ -433,7 +440,8 @@ def _requirements(tested: Tested, title: str, item: bool) -> Section:
                 points_text(one.tally, one.unfinished),
             )
         )
-    return Section(title, (Grid(columns, tuple(rows)),))
+    text = "Numbers in brackets are the sources listed under Method; strengths are those of RFC 2119."
+    return Section(title, (Text(text), Grid(columns, tuple(rows))))
 
 
 def _reasons(tested: Tested) -> Section:
@@ -554,8 +562,10 @@ def points_text(tally: Tally, unfinished: int = 0) -> str:
     return ", ".join(words) or "none"
 
 
-def _clause(requirement: Requirement) -> str:
-    return f"{requirement.source}, {requirement.clause}"
+def _sources(tested: Tested) -> dict[str, int]:
+    """The sources of all requirements, and the numbers they are named by."""
+    sources = sorted({one.requirement.source for one in tested.findings.judged})
+    return {source: number for number, source in enumerate(sources, 1)}
 
 
 def _stated(text: str | None) -> str:

@@ -20,7 +20,17 @@ from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont, TTFontFile
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import BaseDocTemplate, Flowable, Frame, PageTemplate, Paragraph, Spacer, Table, TableStyle
+from reportlab.platypus import (
+    BaseDocTemplate,
+    CondPageBreak,
+    Flowable,
+    Frame,
+    PageTemplate,
+    Paragraph,
+    Spacer,
+    Table,
+    TableStyle,
+)
 
 from bench.observe import Verdict
 from reports.certificate.document import Block, Document, Facts, Grid, Items, Kind, Signature, Text
@@ -48,9 +58,9 @@ def render_pdf(document: Document, path: Path) -> None:
         rightMargin=15 * mm,
         topMargin=20 * mm,
         bottomMargin=20 * mm,
-        title=f"{document.title} {document.id}",
-        author=document.laboratory,
-        subject=document.id,
+        title=_shown(f"{document.title} {document.id}"),
+        author=_shown(document.laboratory),
+        subject=_shown(document.id),
         creator=document.producer,
         lang="en",
         invariant=1,
@@ -98,7 +108,7 @@ def _story(document: Document) -> list[Flowable]:
         _paragraph(f"Report {document.id}, laboratory: {document.laboratory}", "body"),
     ]
     for number, section in enumerate(document.sections, 1):
-        story.append(_paragraph(f"{number} {section.title}", "head"))
+        story += [CondPageBreak(30 * mm), _paragraph(f"{number} {section.title}", "head")]
         for block in section.blocks:
             story += _flowables(block, document.verdict)
     story += [Spacer(0, 8 * mm), _paragraph(document.end_mark, "end")]
@@ -204,9 +214,7 @@ def _styles() -> dict[str, ParagraphStyle]:
         "label": ParagraphStyle("label", parent=cell, textColor=HexColor(LIGHT.muted)),
         "headings": ParagraphStyle("headings", parent=cell, fontName=BOLD),
         "title": ParagraphStyle("title", parent=body, fontName=BOLD, fontSize=20, leading=25, spaceAfter=6),
-        "head": ParagraphStyle(
-            "head", parent=body, fontName=BOLD, fontSize=13, leading=16, spaceBefore=10, keepWithNext=1
-        ),
+        "head": ParagraphStyle("head", parent=body, fontName=BOLD, fontSize=13, leading=16, spaceBefore=10),
         "end": ParagraphStyle("end", parent=body, fontName=BOLD),
     }
     for word, colour in _VERDICTS.items():

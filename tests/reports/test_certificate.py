@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from bench.files.mistakes import FileError
 from bench.observe import Verdict
 from bench.requirements.catalogue import Dut, Requirement, Strength
+from reports.certificate.document import Column, Document, Fact, Facts, Grid, Items, Kind, Section, Signature, Text
 from reports.certificate.evidence import SUMS, Change, Difference, check, evidence_files, write_sums
 from reports.certificate.order import Order, load_order, with_options
+from reports.certificate.page import render_html
+from reports.certificate.pdf import render_pdf
 from reports.certificate.standing import Findings, PointResult, Standing, judge
 from reports.errors import ReportError
 
@@ -183,3 +186,25 @@ def test_the_order_that_the_page_shows_is_one(tmp_path: Path) -> None:
     order = load_order(path)
     assert all(getattr(order, name) is not None for name in Order.model_fields)
     assert order.model_fields_set == Order.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 6_000, "many words " * 600, "<b>&amp;</style>\x00\x1b[31m\ud800漢\n\t</p>", ""]
+)
+def test_a_report_can_be_set_whatever_its_texts_hold(tmp_path: Path, text: str) -> None:
+    columns = (Column("narrow", 1), Column("verdict", 1, Kind.VERDICT), Column("wide", 30))
+    blocks = (
+        Text(text, strong=True),
+        Items((text,)),
+        Facts((Fact(text[:100], text, code=True),)),
+        Grid(columns, ((text, text, text), (text, "fail", ""))),
+        Signature(text, text, ""),
+    )
+    document = Document(
+        "Report", text[:50], text[:50], "pass", (Section(text[:200], blocks),), "2026-11-23T10:00:00Z", "x"
+    )
+    html = render_html(document)
+    assert html.count("<b>") == html.count("</p><p") == 0
+    assert html.count("</style>") == 1
+    render_pdf(document, tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
