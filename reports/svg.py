@@ -44,7 +44,7 @@ def forest(title: str, unit: str, bars: Sequence[Bar]) -> str:
         return left + width * (value - low) / span
 
     bits = [_open(left + width + 30, height + 20), _text(10, 22, title, "start", 14)]
-    ticks = _ticks(low, high)
+    ticks = round_ticks(low, high)
     for tick in ticks:
         bits.append(f'<path d="M{x(tick):.1f} 36V{height - 20}" stroke="{"#333" if tick == 0 else "#ddd"}"/>')
         bits.append(_text(x(tick), height - 4, f"{tick:g}{unit}", "middle"))
@@ -69,10 +69,12 @@ def curves(title: str, x_title: str, y_title: str, series: Sequence[Curve], limi
         return left + width * across, top + height * (1 - (y - y_low) / ((y_high - y_low) or 1.0))
 
     bits = [_open(left + width + 240, top + height + 50), _text(10, 22, title, "start", 14)]
-    for tick in _ticks(y_low, y_high):
+    for tick in round_ticks(y_low, y_high):
         at = place(x_low, tick)[1]
         bits.append(f'<path d="M{left} {at:.1f}h{width}" stroke="#ddd"/>' + _text(left - 8, at + 4, f"{tick:g}", "end"))
-    bits += [_text(place(tick, y_low)[0], top + height + 18, f"{tick:g}", "middle") for tick in _ticks(x_low, x_high)]
+    bits += [
+        _text(place(tick, y_low)[0], top + height + 18, f"{tick:g}", "middle") for tick in round_ticks(x_low, x_high)
+    ]
     bits.append(
         _text(left + width / 2, top + height + 38, x_title, "middle") + _text(left - 60, top - 6, y_title, "start")
     )
@@ -98,7 +100,7 @@ def _text(x: float, y: float, text: str, anchor: str, size: int = 12) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float) -> list[float]:
     """About five round numbers from low to high."""
     rough = (high - low) / 5 or 1.0
     power = 10.0 ** int(f"{rough:e}".partition("e")[2])

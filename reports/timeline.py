@@ -18,7 +18,8 @@ from reports.errors import TableError
 from reports.load import Records, Run
 from reports.pictures.picture import ACCUSED
 from reports.points import rate_label
-from reports.table import Field, Kind, Table, number_text, table_of
+from reports.svg import round_ticks
+from reports.table import Field, Kind, Table, table_of
 
 MOST_EXCHANGES: Final = 6
 _COLUMNS: Final = (
@@ -162,11 +163,10 @@ def _svg(bars: Sequence[_Bar]) -> str:
             bits.append(
                 f'<text class="on" x="{x + width / 2:.1f}" y="{y + 20}" text-anchor="middle">{escape(bar.short)}</text>'
             )
-    for place in range(6):
-        x = _LEFT + (_RIGHT - _LEFT) * place / 5
-        text = number_text(((end - begin) * place / 5) / 1e6, 4) + (" ms" if place == 5 else "")
-        anchor = "end" if place == 5 else "middle"
+    for tick in round_ticks(0.0, (end - begin) / 1e6):
+        x = _LEFT + tick * 1e6 * scale
         bits.append(
-            f'<path class="axis" d="M{x:.1f} 122v6"/><text x="{x:.1f}" y="144" text-anchor="{anchor}">{text}</text>'
+            f'<path class="axis" d="M{x:.1f} 122v6"/><text x="{x:.1f}" y="144" text-anchor="middle">{tick:g}</text>'
         )
+    bits.append('<text x="8" y="144">ms</text>')
     return "".join([*bits, "</svg>"])

@@ -71,10 +71,8 @@ def picture(frame: pd.DataFrame, quantity: Quantity, against: Against, records: 
             f"Nothing to draw: no measurement {quantity.measured} is above 0. Scenarios that measure it fill it.",
         )
     others = [f"p_{name}" for name in swept_names(records) if name not in _NOT_SERIES]
-    beside = "mtu_text" if against is RATE else "rate"
-    drawn = add_series(drawn, [*_SERIES, *others, beside, "mtu_text"]).sort_values(
-        ["series", against.column], kind="stable"
-    )
+    beside = {RATE.slug: ["mtu_text"], MTU.slug: ["rate"]}.get(against.slug, ["rate", "mtu_text"])
+    drawn = add_series(drawn, [*_SERIES, *others, *beside]).sort_values(["series", against.column], kind="stable")
     places = sorted({float(place) for place in drawn[against.column]})
     x = Axis(
         against.column,
