@@ -12,8 +12,8 @@ from reports.regress import Options as RegressOptions
 from reports.regress import regress
 
 ROWS = 48_000
-SIDES = (2, 4, 8, 16)
-NIGHTS = (9, 18, 36)
+SIDES = (2, 4, 8)
+NIGHTS = (9, 18)
 
 
 def _nights(folder: Path, count: int) -> Path:
