@@ -48,7 +48,7 @@ def _digest(folder: Path, *options: str, hash_seed: str = "0") -> dict[str, str]
     (path,) = (each.parent for each in folder.rglob("run.json"))
     run = RunDirectory.open(path)
     files = [*run.path.glob("*.parquet"), run.capture_path]
-    assert len(files) == 8
+    assert len(files) == 9
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
