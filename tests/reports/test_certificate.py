@@ -188,9 +188,7 @@ def test_the_order_that_the_page_shows_is_one(tmp_path: Path) -> None:
     assert order.model_fields_set == Order.model_fields.keys()
 
 
-@pytest.mark.parametrize(
-    "text", ["x" * 6_000, "many words " * 600, "<b>&amp;</style>\x00\x1b[31m\ud800漢\n\t</p>", ""]
-)
+@pytest.mark.parametrize("text", ["x" * 6_000, "many words " * 600, "<b>&amp;</style>\x00\x1b[31m\ud800漢\n\t</p>", ""])
 def test_a_report_can_be_set_whatever_its_texts_hold(tmp_path: Path, text: str) -> None:
     columns = (Column("narrow", 1), Column("verdict", 1, Kind.VERDICT), Column("wide", 30))
     blocks = (
