@@ -1,12 +1,14 @@
-"""The report's words: every section, from what was tested. What people did not state is shown as such."""
+"""The report's words: every section, from what was tested. What people did not state is shown as such.
+
+Longer than other files: a function for each section, in the report's order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from bench.requirements.catalogue import Strength
-from bench.rig.calibration import Calibration, Series, summary
 from reports.certificate.document import (
     Block,
     Column,
@@ -23,6 +25,7 @@ from reports.certificate.document import (
 from reports.certificate.order import Party
 from reports.certificate.standing import RULE, Judged, ScenarioEvidence, Standing
 from reports.certificate.tested import Tested
+from reports.certificate.uncertainty import calibration_text, uncertainty
 from reports.detection import Validation
 from reports.table import number_text
 from reports.verdicts import Tally
@@ -62,7 +65,7 @@ def document_of(
         _method(tested),
         _rig(tested),
         Section("Decision rule", tuple(Text(each) for each in RULE)),
-        _uncertainty(tested),
+        uncertainty(tested),
         _deviations(tested),
         _scope(tested),
         _requirements(tested, "Requirements of card and chain", True),
@@ -261,7 +264,7 @@ def _rig(tested: Tested) -> Section:
         Fact("Host", f"{there.host}, {there.cpus} x {there.cpu} ({there.machine})"),
         Fact("Kernel", there.kernel),
         Fact("Python", there.python),
-        Fact("Calibration of the reader", _calibration_text(tested)),
+        Fact("Calibration of the reader", calibration_text(tested)),
         Fact("Temperature", _stated(order.temperature)),
         Fact("Humidity", _stated(order.humidity)),
         Fact("Supply, as measured", _stated(order.supply)),
@@ -271,97 +274,6 @@ def _rig(tested: Tested) -> Section:
         tuple((each.name, each.values) for each in tested.conditions),
     )
     return Section("Rig and conditions", (Facts(tuple(facts)), grid))
-
-
-def _calibration_text(tested: Tested) -> str:
-    if not tested.calibrations:
-        return "none: the line is virtual" if tested.timing.virtual else tested.calibration_note or "none"
-    return "; ".join(f"T={each.protocol}, {each.date}, {each.reader}" for each in tested.calibrations)
-
-
-def _uncertainty(tested: Tested) -> Section:
-    timing = tested.timing
-    said: list[Block] = []
-    if timing.virtual:
-        said.append(
-            Text(
-                "Times are those of a virtual clock: whole ticks, of which every nanosecond and every cycle of the card clock is a whole number. "
-                "They come with "
-                "no uncertainty of their own; in the records they are rounded to the nanosecond."
-            )
-        )
-    else:
-        step = f"{number_text(timing.step_ns)} ns" if timing.step_ns else "not to be told from so few exchanges"
-        said.append(
-            Text(
-                f"Times are those of the host's monotonic clock; step of the recorded durations: {step}. They include what host and driver take."
-            )
-        )
-        said.append(Text(_calibrated(tested)))
-    if tested.calibrations:
-        said.append(_calibration_grid(tested.calibrations))
-    rough = tuple(each for each in tested.resolutions if each.largest > 0)
-    exact = len(tested.resolutions) - len(rough)
-    said.append(
-        Text(
-            f"Values of {exact} kinds came with no uncertainty stated (counts, and whatever is measured in virtual time)."
-        )
-    )
-    if not rough:
-        return Section("Measurement uncertainty", tuple(said))
-    said.append(
-        Text(
-            "The half-width that each other kind of value came with, which the decision rule uses (largest of the run, in the value's unit):"
-        )
-    )
-    said.append(
-        Grid(
-            (
-                Column("measured", 4, Kind.CODE),
-                Column("unit", 3),
-                Column("values", 1, Kind.NUMBER),
-                Column("largest ±", 2, Kind.NUMBER),
-            ),
-            tuple((each.name, each.unit, number_text(each.values), f"{each.largest:.6g}") for each in rough),
-        )
-    )
-    return Section("Measurement uncertainty", tuple(said))
-
-
-def _calibrated(tested: Tested) -> str:
-    timing = tested.timing
-    if not timing.calibrated:
-        return "The reader was not calibrated: its own time cannot be told from the card's, and no uncertainty of the card's time is stated."
-    return (
-        f"Of {number_text(timing.exchanges)} exchanges {number_text(timing.calibrated)} are divided by the reader's calibration; "
-        f"reader and card time are known "
-        f"to within ± {number_text(timing.largest_ns)} ns (half-width that holds 95 of 100 single exchanges, as calibrated)."
-    )
-
-
-def _calibration_grid(calibrations: Iterable[Calibration]) -> Grid:
-    columns = (
-        Column("calibrated", 2),
-        Column("command", 3, Kind.CODE),
-        Column("rounds", 1, Kind.NUMBER),
-        Column("median (µs)", 1, Kind.NUMBER),
-        Column("interval of the median (µs)", 2, Kind.NUMBER),
-        Column("95 of 100 within ± (µs)", 2, Kind.NUMBER),
-    )
-    rows = tuple(_series(each, series) for each in calibrations for series in each.series)
-    return Grid(columns, rows)
-
-
-def _series(calibration: Calibration, series: Series) -> tuple[str, ...]:
-    found = summary(series.times_ns)
-    return (
-        f"T={calibration.protocol}, {calibration.date}",
-        series.command,
-        str(found.count),
-        f"{found.median_ns / 1000:.1f}",
-        f"{found.low_ns / 1000:.1f} to {found.high_ns / 1000:.1f} ({found.coverage:.1%})",
-        f"{found.spread_ns / 1000:.1f}",
-    )
 
 
 def _deviations(tested: Tested) -> Section:

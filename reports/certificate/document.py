@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
-
-class Kind(StrEnum):
-    """How a column is set."""
-
-    TEXT = "text"
-    CODE = "code"
-    NUMBER = "number"
-    VERDICT = "verdict"
+from reports.table import Kind as Kind
 
 
 @dataclass(frozen=True, slots=True)
