@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.readers.faults import Fault
 from bench.rig.pcscd import READER, Driver, PrivatePcscd
+from tests.processes import freeze
 from tests.rig.lab import OnThisMachine, Trial
 
 ATR: Final = bytes.fromhex("3B00")
@@ -200,7 +201,7 @@ class PcscPath(OnThisMachine):
     def _freeze(self) -> bytes:
         pid = self.daemon.pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         return b"\x55\x90\x00"
 
     def _deny(self) -> None:

@@ -36,7 +36,7 @@ from bench.rig.loader import load_rig_file
 from bench.rig.model import RigModel
 from bench.rig.pcscd import READER, PrivatePcscd, missing_parts
 from bench.rig.served_reader import ServedReader, close_served_reader, served_reader
-from tests.processes import begun
+from tests.processes import begun, freeze
 
 MISSING = missing_parts() or ("" if find_spec("smartcard") else "missing pyscard: pip install 'cardbench[pcsc]'")
 
@@ -389,7 +389,7 @@ class TestBroken:
         _stream(rig)
         pid = _card_pid() if who == "card" else _served().daemon.pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         self._broken(rig, r"driver hangs: SCardTransmit of .* has not returned for 1 s")
         with pytest.raises(RigError, match="in quarantine since: driver hangs: SCardTransmit"):
             open_rig()
