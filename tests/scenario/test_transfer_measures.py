@@ -10,7 +10,7 @@ from bench.scenario.errors import BenchFault
 from bench.scenario.loader import parse_scenario
 from bench.scenario.points import Selection
 from bench.scenario.runner import Outcome, run_point
-from bench.scenario.steps import transfer
+from bench.scenario.steps import flow, transfer
 from bench.scenario.steps.fairness import Sample, longest_gap, worst_jain
 
 from .fakes import SOFTWARE, Kept
@@ -67,7 +67,8 @@ def test_a_channel_that_is_never_served_fails(direction: str, monkeypatch: pytes
             starved.add(sample.channel)
         return None if sample.channel in starved else sample
 
-    monkeypatch.setattr(transfer, "sample_of", seen)
+    for module in (flow, transfer):
+        monkeypatch.setattr(module, "sample_of", seen)
     outcome = run(direction, 20)
     assert outcome.verdict.verdict is Verdict.FAIL
     (fairness,) = measured(outcome, "fairness")

@@ -145,7 +145,7 @@ def lab(directory: Path, mtu: int, link_mtu: int, cards: int = 3, seed: int = 1,
 
     with ExitStack() as stack:
         name = stack.enter_context(namespace())
-        stream = stack.enter_context(capture.open("wb"))
+        stream = stack.enter_context(capture.open("wb", buffering=0))  # a copy is made while it is written
         running = RunningRoute(MODEL, conditions, LinkOptions("cards0", name, link_mtu), seed=seed, prepare=prepare)
         stack.callback(running.stop)
         capture_to(running, stream)
