@@ -1,10 +1,13 @@
-"""The one place that touches scipy: typed functions out of its untyped ones."""
+"""The one place that touches scipy: typed functions out of its untyped ones.
+
+`scipy.stats` takes a second to import, longer than a million rows take: only who needs it does.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -31,11 +34,15 @@ def normal_quantile(probability: float) -> float:
 
 def mid_ranks(values: Floats) -> Floats:
     """Ranks from 1; equal values share the mean of theirs."""
+    from scipy import stats
+
     return np.asarray(stats.rankdata(values), dtype=np.float64)
 
 
 def kolmogorov_distance(first: Floats, second: Floats) -> float:
     """The largest difference of two empirical distributions: 0 for the same, 1 where they do not overlap."""
+    from scipy import stats
+
     return float(stats.ks_2samp(first, second, method="asymp").statistic)
 
 
@@ -43,4 +50,6 @@ def rank_correlation(first: Floats, second: Floats) -> float:
     """Spearman's coefficient; NaN where one side does not vary."""
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
+    from scipy import stats
+
     return float(stats.spearmanr(first, second).statistic)
