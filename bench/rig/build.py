@@ -8,7 +8,7 @@ from bench.host.peers import InProcessUplink
 from bench.host.platform import Host, HostSettings
 from bench.observe import NullSink, Observation, Sink
 from bench.readers.contract import StampedAt
-from bench.rig.declared import narrowed
+from bench.rig.declared import narrowed, spoken
 from bench.rig.errors import RigError
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard
@@ -135,7 +135,7 @@ def _software(model: RigModel, given: Given, sink: Sink, seed: int) -> Rig:
     rig = Rig(engine, host, uplink, narrowed(declares, model.declarations), given, chain, tap)
     rig.hands = SoftwareHands(engine, chain, given.clock_hz)
     if hop and given.stack != "channel":
-        rig.network = ip_network(engine, host, given, tap, seed, poll)
+        rig.network = ip_network(engine, host, given, tap, seed, poll, spoken(model.declarations))
     rig.again = lambda other: _software(model, other, NullSink(), seed)
     return rig
 

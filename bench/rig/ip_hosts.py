@@ -16,7 +16,7 @@ from bench.net.protocols import address
 from bench.net.routes import Prefix
 from bench.rig.build import Rig
 from bench.rig.errors import RigNotAble
-from bench.rig.ip_network import IpNetwork, line_settings, router_settings
+from bench.rig.ip_network import IpNetwork, line_settings, of_versions, router_settings
 from bench.rig.software import wishes_of
 from bench.rig.software_hands import SoftwareHands
 
@@ -48,11 +48,11 @@ def restart_host(rig: Rig, memory: HostMemory, seed: int) -> None:
     if net is None:
         return
     zone = NameZone(remembered=memory.names)
-    router = host.route(router_settings(rig.given, memory), zone)
+    router = host.route(router_settings(rig.given, memory, net.versions), zone)
     line = UplinkLine(rig.engine, line_settings(rig.given, rig.engine), seed, rig.tap)
     router.connect(line)
     net.outside.reconnect(line)
-    rig.network = IpNetwork(router, line, net.outside, zone)
+    rig.network = IpNetwork(router, line, net.outside, zone, net.versions)
 
 
 def other_host(rig: Rig, seed: int) -> OtherHost:
@@ -66,7 +66,8 @@ def other_host(rig: Rig, seed: int) -> OtherHost:
         reader.lot = rig.chain.places[0].reader.lot  # idle polls cost nothing there, too
     settings = HostSettings(rig.given.mtu, rig.host.link.poll)
     host = Host(rig.engine, reader, InProcessUplink(), settings, rig.tap)
-    router = host.route(RouterSettings(prefixes=OTHER_PREFIXES, uplink=OTHER_UPLINK), net.zone)
+    prefixes = of_versions(net.versions, *OTHER_PREFIXES)
+    router = host.route(RouterSettings(prefixes=prefixes, uplink=OTHER_UPLINK), net.zone)
     line = UplinkLine(rig.engine, LineSettings(mtu=net.line.mtu), seed, rig.tap)
     router.connect(line)
     net.outside.join(line, *OTHER_PREFIXES, *(Prefix.of(each, len(each) * 8) for each in OTHER_UPLINK))

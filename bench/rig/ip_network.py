@@ -3,6 +3,7 @@
 Units: times are ticks of the engine's timebase, lengths are bytes, unless a name or a docstring says otherwise.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ from bench.host.ip_pool import AddressPool
 from bench.host.memory import HostMemory
 from bench.host.names import NameZone
 from bench.host.platform import Host
-from bench.host.router import Router, RouterSettings
+from bench.host.router import PREFIX4, PREFIX6, Router, RouterSettings
 from bench.host.uplink_line import LineSettings, UplinkLine
 from bench.iso7816.line import etu_ticks
 from bench.iso7816.rates import Rate
@@ -33,6 +34,8 @@ STATIC6: Final = Prefix.parse("fd78:17::/64")
 POOL4: Final = address("10.78.48.1")
 POOL6: Final = address("fd78:18::1")
 POOL_SIZE: Final = 64
+BOTH: Final = (4, 6)
+"""The versions of IP."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,8 @@ class IpNetwork:
     line: UplinkLine
     outside: Outside
     zone: NameZone
+    versions: tuple[int, ...] = BOTH
+    """The versions of IP that the cards are held to: both, or what they are declared to speak."""
 
     @property
     def peer(self) -> IpPeer:
@@ -90,18 +95,33 @@ def uplink_round_trip(settings: LineSettings, mtu: int, hz: int) -> int:
     return 2 * (settings.latency + settings.jitter) + frames
 
 
-def router_settings(given: Given, memory: HostMemory | None = None) -> RouterSettings:
-    """What the host of a rig brings to the network, and what it remembers of an earlier life."""
+def of_versions(versions: Collection[int], four: Prefix, six: Prefix) -> tuple[Prefix, ...]:
+    """The prefixes of these versions of IP."""
+    return tuple(prefix for version, prefix in ((4, four), (6, six)) if version in versions)
+
+
+def router_settings(given: Given, memory: HostMemory | None = None, versions: Collection[int] = BOTH) -> RouterSettings:
+    """What the host of a rig brings to the network in these versions of IP, and what it remembers of an earlier life."""
     size = given.pool or POOL_SIZE
     leases = memory.leases if memory is not None else ()
-    pools = (AddressPool(POOL4, size, leases), AddressPool(POOL6, size, leases)) if given.addressing == "pool" else ()
-    return RouterSettings(static=(STATIC4, STATIC6), pools=pools)
+    firsts = [first for version, first in ((4, POOL4), (6, POOL6)) if version in versions]
+    pools = tuple(AddressPool(first, size, leases) for first in firsts) if given.addressing == "pool" else ()
+    prefixes = of_versions(versions, PREFIX4, PREFIX6)
+    return RouterSettings(prefixes=prefixes, static=of_versions(versions, STATIC4, STATIC6), pools=pools)
 
 
-def ip_network(engine: Engine, host: Host, given: Given, sink: Sink, seed: int, poll: PollPlan) -> IpNetwork:
-    """The router of ``host`` and a network with one peer."""
+def ip_network(
+    engine: Engine,
+    host: Host,
+    given: Given,
+    sink: Sink,
+    seed: int,
+    poll: PollPlan,
+    versions: tuple[int, ...] = BOTH,
+) -> IpNetwork:
+    """The router of ``host``, which speaks these versions of IP to the cards, and a network with one peer."""
     zone = NameZone()
-    router = host.route(router_settings(given), zone)
+    router = host.route(router_settings(given, versions=versions), zone)
     line = UplinkLine(engine, line_settings(given, engine), seed, sink)
     router.connect(line)
     hz = engine.timebase.hz
@@ -112,4 +132,5 @@ def ip_network(engine: Engine, host: Host, given: Given, sink: Sink, seed: int, 
     first = rto_floor(hz, given.cards, given.mtu, etu, poll.longest, beyond + commands)
     window = window_ticks(WINDOW_USUAL, etu)
     waits = delayed_ack(hz, given.mtu, etu)
-    return IpNetwork(router, line, Outside(engine, line, first=first, floor=first + window, delayed_ack=waits), zone)
+    outside = Outside(engine, line, first=first, floor=first + window, delayed_ack=waits)
+    return IpNetwork(router, line, outside, zone, versions)

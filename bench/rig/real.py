@@ -14,7 +14,7 @@ from bench.readers.wrappers import Checked, Recorded
 from bench.rig import quarantine
 from bench.rig.build import Rig, Tap, poll_plan
 from bench.rig.calibration import CalibratedSplit
-from bench.rig.declared import narrowed
+from bench.rig.declared import narrowed, spoken
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.guard import UNLIMITED, Guard, Guarded
@@ -177,7 +177,8 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
     if unpaced:
         rig.unpaced = UNPACED
     if hop and given.stack != "channel":
-        rig.network = engine.call(lambda: ip_network(engine, host, given, tap, seed, settings.poll))
+        versions = spoken(model.declarations)
+        rig.network = engine.call(lambda: ip_network(engine, host, given, tap, seed, settings.poll, versions))
     making.rig = rig
     return rig
 

@@ -126,7 +126,9 @@ class _Run:
 
     def _unmet(self) -> str:
         declarations = self.model.declarations
-        if reason := none_applies(self.point.requirements, declarations) or beyond(self.point.given, declarations):
+        if reason := none_applies(self.point.requirements, declarations) or beyond(
+            self.point.given, declarations, *_spoken(self.point)
+        ):
             return reason
         if self.model.reader.kind is ReaderKind.SOFTWARE:
             return ""
@@ -212,6 +214,17 @@ class _Run:
         text = str(error) if known else f"{where}: {type(error).__name__}: {error}"
         self._note(Verdict.ERROR, text, step)
         self.trace = self.trace or "".join(traceback.format_exception(error))
+
+
+def _spoken(point: Point) -> tuple[frozenset[str], frozenset[str]]:
+    """The versions of IP (4, 6) and the transports (tcp, udp) that the point's steps speak, as their fields say."""
+    said = {
+        str(getattr(placed.step, name, ""))
+        for placed in point.steps
+        for name in ("version", "versions", "protocol", "transport")
+    }
+    versions = said & {"4", "6"} | ({"4", "6"} if "both" in said else set())
+    return frozenset(versions), frozenset(said & {"tcp", "udp"})
 
 
 def parameters(point: Point) -> list[Parameter]:

@@ -8,7 +8,8 @@ from bench.files.mistakes import FileError
 from bench.observe import Verdict
 from bench.requirements.declarations import load_declaration
 from bench.rig.declaration import Declaration
-from bench.rig.declared import narrowed
+from bench.rig.declared import beyond, narrowed
+from bench.rig.given import Given
 from bench.rig.loader import load_rig_file
 from bench.rig.model import RigModel
 from bench.scenario.loader import parse_scenario
@@ -138,3 +139,54 @@ def test_mistakes_in_a_rig_file_about_declarations(rig: Path) -> None:
     rig.write_text(RIG.replace("{declares", "{stack: ip, declares"), encoding="utf-8")
     with pytest.raises(FileError, match=r"lab\.yaml:6:17: stack ip; expected channel, which declarations/small\.yaml"):
         load_rig_file(rig)
+
+
+FOUR_ALONE = Declaration.model_validate(
+    {
+        "card": "Acme 4",
+        "protocols": ["T=0", "T=1"],
+        "classes": ["A"],
+        "edc": "LRC",
+        "stack": "ip",
+        "mtu": "576",
+        "ports": "1",
+        "versions": ["4"],
+        "addressing": ["numbered"],
+        "transports": ["tcp"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"stack": "ip", "offers": "both", "mode": "negotiable", "classes": "A", "edc": "LRC", "mru": "296"}, ""),
+        ({"cards": "2"}, "a card is declared to have one I/O port: no other can follow it, and the point has 2"),
+        ({"stack": "ip", "addressing": "pool"}, "the card is declared to have its addresses from numbered: not pool"),
+        ({"mode": "specific"}, "of mode is declared negotiable; the point is about a card of specific"),
+        ({"classes": "AB"}, "of classes is declared A; the point is about a card of A B"),
+        ({"edc": "CRC"}, "of error detection code is declared LRC; the point is about a card of CRC"),
+        ({"offers": "T=1"}, "of protocols is declared T=0 T=1; the point is about a card of T=1"),
+    ],
+)
+def test_a_point_about_another_card_than_the_declared_one_does_not_apply(given: dict[str, str], reason: str) -> None:
+    assert beyond(Given.model_validate(given), (FOUR_ALONE,)) == reason
+    assert beyond(Given.model_validate(given), (None,)) == ""
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        (["assign_addresses: {}", "expect_addresses: {}", "ping: {to: 1, count: 1}"], ""),
+        (["ping: {to: 1, version: 6, count: 1}"], "a card is declared to speak IP 4: not 6"),
+        (["ip_transfer: {to: 1, protocol: udp, size: 512 B}"], "a card is declared to use tcp: not udp"),
+    ],
+)
+def test_a_card_that_speaks_one_version_of_ip_is_held_to_that_alone(steps: list[str], reason: str) -> None:
+    text = "title: T\nrequirements: [IP-ADDR-1]\ngiven: {stack: ip, mtu: 576}\nsteps:\n  - power_on: {}\n"
+    text += "".join(f"  - {step}\n" for step in steps)
+    (point,) = parse_scenario(text, Path("tests/of-one.yaml")).points[Selection.ORDINARY]
+    model = RigModel.model_validate({"name": "ours", "reader": {"kind": "software"}})
+    outcome = run_point(point, model.declared((FOUR_ALONE,)), 1, Kept)
+    assert outcome.verdict.reason == reason
+    assert outcome.verdict.verdict is (Verdict.NOT_APPLICABLE if reason else Verdict.PASS)

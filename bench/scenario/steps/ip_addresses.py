@@ -53,7 +53,7 @@ class ExpectAddresses(Step):
         def done() -> bool:
             cards = seen()
             told = sum(card.told and not card.addresses for card in cards)
-            served = sum(len(card.addresses) == 2 and card.agreed for card in cards)
+            served = sum(len(card.addresses) == len(net.versions) and card.agreed for card in cards)
             named = not self.names or all(card.name for card in cards)
             return served + told == count and named
 
@@ -124,7 +124,7 @@ def _of_software(net: IpNetwork, chain: SoftwareChain, count: int) -> Callable[[
         if ip is None:
             return Addressed()
         agreed = set(ip.addresses) <= set(net.router.addresses(number))
-        return Addressed(ip.addresses, agreed, len(ip.refusals) >= 2, ip.name)
+        return Addressed(ip.addresses, agreed, len(ip.refusals) >= len(net.versions), ip.name)
 
     return lambda: [card(number) for number in range(1, count + 1)]
 
@@ -138,7 +138,7 @@ def _of_host(net: IpNetwork, count: int, how: str) -> Callable[[], list[Addresse
         refused = [each for each in router.refused if isinstance(each, AddressPacket) and each.node == number]
         have = dict(record.addresses) if record is not None else {}
         given = tuple(each for each, came in have.items() if came == how)
-        return Addressed(given, told=len(refused) >= 2, name=record.name if record is not None else "")
+        return Addressed(given, told=len(refused) >= len(net.versions), name=record.name if record is not None else "")
 
     return lambda: [card(number) for number in range(1, count + 1)]
 
@@ -158,7 +158,7 @@ class ExpectIpRoute(Step):
 
     def run(self, context: StepContext) -> None:
         router = network(context).router
-        for version in VERSIONS:
+        for version in network(context).versions:
             where = numbered(router.prefixes[VERSIONS[version]], self.to)
             own = [each for each in router.addresses(self.to) if len(each) == len(where)]
             wanted = own[0] if own else where
@@ -239,7 +239,8 @@ class IpInsertCard(Step):
 
         def back() -> bool:
             return all(
-                len(card.addresses) == 2 and all(net.router.route_to(each) is not None for each in card.addresses)
+                len(card.addresses) == len(net.versions)
+                and all(net.router.route_to(each) is not None for each in card.addresses)
                 for card in seen()[self.card - 1 :]
             )
 

@@ -114,10 +114,10 @@ class IpMoveCard(Step):
 
         def there() -> bool:
             known = {each for record in router.cards.values() for each in record.addresses}
-            return len(ip.addresses) == 2 and set(ip.addresses) <= known
+            return len(ip.addresses) == len(net.versions) and set(ip.addresses) <= known
 
         def named() -> bool:
-            found = [net.zone.lookup(f"{name}.{net.zone.origin}", version) or () for version in (4, 6)]
+            found = [net.zone.lookup(f"{name}.{net.zone.origin}", version) or () for version in net.versions]
             return there() and {each for some in found for each in some} == set(ip.addresses) and ip.name == name
 
         wait(context, there, self.within)
