@@ -260,6 +260,7 @@ def _rig(tested: Tested) -> Section:
         Fact("Reader", _stated(rig.reader)),
         Fact("Driver", _stated(rig.driver)),
         Fact("Firmware", _stated(rig.firmware)),
+        Fact("Operating class", _class(tested)),
         Fact("Card clock of the rig", f"{number_text(rig.clock_hz)} Hz" if rig.clock_hz else "as the conditions say"),
         Fact("Host", f"{there.host}, {there.cpus} x {there.cpu} ({there.machine})"),
         Fact("Kernel", there.kernel),
@@ -274,6 +275,13 @@ def _rig(tested: Tested) -> Section:
         tuple((each.name, each.values) for each in tested.conditions),
     )
     return Section("Rig and conditions", (Facts(tuple(facts)), grid))
+
+
+def _class(tested: Tested) -> str:
+    """The supply of the card, as far as the bench chooses it."""
+    if tested.timing.virtual:
+        return "A (5 V), where the condition voltage does not name others"
+    return "the lowest that reader and card have in common (over PC/SC the driver's choice), where the condition voltage does not name others"
 
 
 def _deviations(tested: Tested) -> Section:
