@@ -1,10 +1,15 @@
 """What the declarations of a rig's cards say together, and how it narrows what is known of the rig without them."""
 
 from collections.abc import Collection, Iterable, Mapping
+from fractions import Fraction
+from typing import Final
 
+from bench.iso7816.rates import RATE_DEFAULT, Rate
 from bench.rig.declaration import Declaration
 from bench.rig.given import Given
 
+SLOWEST: Final = Fraction(1, 4)
+"""Of the rate that a point asks for: its times are made for that one."""
 LINK = ("protocol", "files")
 """What is the first card's alone; the rest is what every card has."""
 
@@ -31,6 +36,22 @@ def spoken(declarations: Iterable[Declaration | None]) -> tuple[int, ...]:
         if each is not None and each.carries("ip"):
             common &= set(each.versions or ())
     return tuple(sorted(int(each) for each in common))
+
+
+def at_declared_rate(given: Given, declarations: tuple[Declaration | None, ...]) -> Given:
+    """The conditions of a point that is not about rates: where the first card is not declared to work at its fast one, at the nearest that it has.
+
+    No slower than a quarter of what is asked for; where there is none such, nothing changes.
+    """
+    first = declarations[0] if declarations else None
+    if first is None or given.ta1 in first.rates or given.ta1 == RATE_DEFAULT:
+        return given
+    asked = Rate(given.ta1).etu_cycles
+    able = {each: ratio for each in first.rates if SLOWEST <= (ratio := asked / Rate(each).etu_cycles) <= 1 / SLOWEST}
+    if not able:
+        return given
+    nearest = min(able, key=lambda each: (max(able[each], 1 / able[each]), each))
+    return given.model_copy(update={"ta1": nearest})
 
 
 def beyond(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.engine import Timebase
 from bench.observe import Measurement, Parameter, PointVerdict, Sink, StepMark, Verdict
 from bench.requirements.declarations import none_applies
-from bench.rig.declared import beyond
+from bench.rig.declared import at_declared_rate, beyond
 from bench.rig.errors import RigError, RigNotAble
 from bench.rig.given import Given
 from bench.rig.model import ReaderKind, RigModel
@@ -73,8 +73,18 @@ def run_point(
     only what concerns the process itself (an interrupt, a recorder that cannot write) is raised.
     """
     point = replace(point, given=rig.conditions(point.given))
+    if "ta1" not in point.varied and not point.needs.rate:
+        point = _at_declared_rate(point, rig)
     timebase = rig.timebase(point.given)
     return _Run(point, rig, point.seed(run_seed), recorder(timebase), build or _builder()).run()
+
+
+def _at_declared_rate(point: Point, rig: RigModel) -> Point:
+    given = at_declared_rate(point.given, rig.declarations)
+    if given is point.given:
+        return point
+    values = {**point.values, **({"ta1": f"{given.ta1:02X}"} if "ta1" in point.values else {})}
+    return replace(point, given=given, values=values)
 
 
 def _builder() -> RigBuilder:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.engine import Timebase
 from bench.files.mistakes import FileError
-from bench.observe import Verdict
+from bench.observe import Parameter, Verdict
 from bench.requirements.declarations import load_declaration
 from bench.rig.declaration import Declaration
 from bench.rig.declared import beyond, narrowed
@@ -64,7 +65,11 @@ def one_point(requirement: str, more: str) -> Point:
         ("CH-FAIR-1", "", "CH-FAIR-1 does not apply: declared deviation one-queue: one queue for all channels"),
         ("IP-TCP-1", "", "IP-TCP-1 does not apply: needs stack ip: declared is stack channel"),
         ("PPS-2", "given: {ta1: 18}", ""),
-        ("PPS-2", "given: {ta1: 96}", "the card's declared rates, as TA1, are 11 18: not 96"),
+        (
+            "PPS-2",
+            "given: {ta1: 96}\nneeds: {rate: true}",
+            "the card's declared rates, as TA1, are 11 18: not 96",
+        ),
         ("APDU-SW-1", "given: {protocol: 'T=1'}", "the card is declared to speak T=0: not T=1"),
         ("APDU-SW-1", "given: {stack: both}", "the card is declared to carry channel: not both"),
     ],
@@ -190,3 +195,28 @@ def test_a_card_that_speaks_one_version_of_ip_is_held_to_that_alone(steps: list[
     outcome = run_point(point, model.declared((FOUR_ALONE,)), 1, Kept)
     assert outcome.verdict.reason == reason
     assert outcome.verdict.verdict is (Verdict.NOT_APPLICABLE if reason else Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("more", "rate", "reason"),
+    [
+        ("given: {ta1: 97}", "96", ""),
+        ("sweep: {ta1: [97]}", "96", ""),
+        ("sweep: {ta1: [97]}\nfull: {ta1: [97, 11]}", "97", "the card's declared rates, as TA1, are 11 96: not 97"),
+        ("given: {ta1: 97}\nneeds: {rate: true}", "97", "the card's declared rates, as TA1, are 11 96: not 97"),
+        ("given: {ta1: 24}", "24", "the card's declared rates, as TA1, are 11 96: not 24"),  # more than 4 times either
+    ],
+)
+def test_a_point_that_is_not_about_rates_runs_at_the_nearest_one_declared(more: str, rate: str, reason: str) -> None:
+    kept: list[Kept] = []
+
+    def keep(timebase: Timebase) -> Kept:
+        kept.append(Kept(timebase))
+        return kept[0]
+
+    at_96 = FOUR_ALONE.model_copy(update={"rates": (0x11, 0x96)})
+    model = RigModel.model_validate({"name": "ours", "reader": {"kind": "software"}})
+    outcome = run_point(one_point("APDU-SW-1", more), model.declared((at_96,)), 1, keep)
+    assert outcome.verdict.reason == reason
+    (told,) = [each.value for each in kept[0].seen if isinstance(each, Parameter) and each.name == "ta1"]
+    assert told == rate
