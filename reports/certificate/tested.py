@@ -194,7 +194,12 @@ def _strange(points: Sequence[PointResult]) -> list[str]:
 
 
 def _conditions(records: Records) -> tuple[Condition, ...]:
-    frame = records.parameters
+    """Of the points that were judged: what did not apply was tried under no conditions."""
+    verdicts, frame = records.verdicts, records.parameters
+    ran = verdicts.loc[verdicts["verdict"].astype(str) != str(Verdict.NOT_APPLICABLE), ["scenario", "point"]].astype(
+        str
+    )
+    frame = frame.assign(scenario=frame["scenario"].astype(str), point=frame["point"].astype(str)).merge(ran)
     found = []
     for name, values in frame.groupby("name", sort=True)["value"]:
         distinct = sorted({str(value) for value in values}, key=natural)
