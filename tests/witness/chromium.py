@@ -29,6 +29,7 @@ FLAGS = (
     "--hide-scrollbars",
 )
 PATIENCE_S = 30.0
+DRAWN = "document.documentElement.dataset.drawn"
 
 Message = dict[str, Any]
 
@@ -77,15 +78,15 @@ class Browser:
             raise BrowserError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def open(self, page: Path, width: int, scheme: str = "light", media: str = "") -> None:
-        """Open a report at `width` pixels in a colour scheme, and wait until its pictures are drawn."""
+    def open(self, page: Path, width: int, scheme: str = "light", media: str = "", ready: str = DRAWN) -> None:
+        """Open a page at `width` pixels in a colour scheme, and wait until it is loaded and `ready`: a report has drawn its pictures."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call(
             "Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}]
         )
         self.call("Page.navigate", url=page.resolve().as_uri())
         deadline = time.monotonic() + PATIENCE_S
-        while not self.evaluate("document.readyState === 'complete' && document.documentElement.dataset.drawn"):
+        while not self.evaluate(f"document.readyState === 'complete' && ({ready})"):
             if time.monotonic() > deadline:
                 raise BrowserError(f"{page}: not drawn after {PATIENCE_S:.0f} s; {self.troubles}")
             time.sleep(0.05)

@@ -1,12 +1,14 @@
-"""A small certificate, read and checked by software from outside: coreutils' sha256sum, poppler's pdfinfo and pdftotext."""
+"""A small certificate, read and checked by software from outside: coreutils' sha256sum, poppler's pdfinfo and pdftotext, Chromium and axe."""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from bench.cli import cardbench
 from reports.certificate.build import Request, certify
 from reports.certificate.order import load_order
 from reports.detection import CAUGHT, DetectionRow, Validation, write_validation
+from tests.witness.axe import violations
+from tests.witness.chromium import PROGRAM, Browser, browser
 from tests.witness.programs import run, tool
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +33,8 @@ customer: {name: "Żółć & Αθήνα <test>"}
 sample: {id: S-0007, received: 2026-11-20}
 deviations: [the reader was not warmed up]
 """
+IS_OPEN = "location.pathname.endsWith('/test-report.html')"
+PAGE = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 29)"}
 DECLARATION = """\
 card: Acme 7
 protocols: [T=1]
@@ -220,3 +226,45 @@ def test_a_folder_that_holds_something_is_not_written_to(made: Made) -> None:
     )
     assert refused.exit_code == 2
     assert "not an empty folder" in refused.output
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light"), (400, "light"), (1600, "dark")])
+def test_its_page_fits_asks_for_nothing_and_axe_finds_nothing(
+    made: Made, tab: Browser, width: int, scheme: str
+) -> None:
+    page = made.report / "test-report.html"
+    tab.troubles.clear()
+    tab.requests.clear()
+    tab.open(page, width, scheme, ready=IS_OPEN)
+    assert tab.requests == [page.resolve().as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == PAGE[scheme]
+    assert violations(tab) == []
+    assert tab.troubles == []
+
+
+def test_its_page_on_paper_is_black_on_white_within_the_margins_and_whole(
+    made: Made, tab: Browser, tmp_path: Path
+) -> None:
+    # A4 upright without its margins is 180 mm, 680 CSS pixels.
+    tab.open(made.report / "test-report.html", 680, "dark", "print", ready=IS_OPEN)
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == PAGE["light"]
+    wide = (
+        "[...document.querySelectorAll('table, dl, p')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
+    )
+    assert tab.evaluate(wide) == []
+    pdf = tmp_path / "certificate.pdf"
+    printed = tab.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
+    pdf.write_bytes(base64.b64decode(printed["data"]))
+    text = run(tool("pdftotext"), "-layout", str(pdf), "-").decode()
+    for said in ("The item does not conform: it fails CHAR-GT-1.", "Signature", "End of test report CB-"):
+        assert said in text

@@ -12,14 +12,12 @@ import pytest
 
 from reports import build_report
 from tests.reports.samples import whole_run
+from tests.witness.axe import violations
 from tests.witness.chromium import PROGRAM, Browser, browser
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
 
 PICTURES = 9
-AXE = Path(__file__).parents[2] / ".npm" / "node_modules" / "axe-core" / "axe.min.js"
-AXE_RUN = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], resultTypes: ["violations"]})
-    .then(r => r.violations.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary).join(" | ")))"""
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +60,10 @@ def test_pictures_and_text_fit_the_width(tab: Browser, page: Path, width: int, s
 
 @pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 def test_axe_finds_nothing_against_wcag_aa(tab: Browser, small: Path, width: int, scheme: str) -> None:
-    if not AXE.is_file():
-        pytest.skip("axe-core is not installed (make setup-test: scripts/install-npm.sh)")
     tab.troubles.clear()
     tab.open(small, width, scheme)
     tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-    tab.evaluate(AXE.read_text("utf-8"))
-    assert tab.evaluate(AXE_RUN) == []
+    assert violations(tab) == []
     assert tab.troubles == []
 
 
