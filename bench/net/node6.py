@@ -1,5 +1,6 @@
 """How a node handles IPv6: extension headers, fragments, for itself, through it, and the errors it sends (RFC 8200, 4443)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from bench.net import ipv4, ipv6
@@ -85,9 +86,15 @@ class Ip6:
             self.node.events[Event.REASSEMBLED] += 1
             payload, data = whole[0], whole[1].first
             first = ipv6.walk(parse_ipv6(data))  # the first fragment's headers count (RFC 8200, 4.5)
-            fragment = FragmentHeader.parse(next(each for each in first.extensions if each.kind == Proto.FRAGMENT).data)
+            header = next(each for each in first.extensions if each.kind == Proto.FRAGMENT)
+            fragment = FragmentHeader.parse(header.data)
         rest = Ipv6(packet.source, packet.destination, fragment.next_header, payload, packet.hop_limit)
-        self._deliver(number, rest, ipv6.walk(rest), data, now)
+        inside = ipv6.walk(rest)
+        behind = (
+            header.offset + ipv6.FRAGMENT_HEADER - ipv6.HEADER
+        )  # an error quotes the first fragment, and points into that
+        naming = inside.naming + behind if inside.extensions else header.offset
+        self._deliver(number, rest, replace(inside, naming=naming), data, now)
 
     def _deliver(self, number: int, packet: Ipv6, found: Walk, data: bytes, now: int) -> None:
         payload = packet.payload[found.offset - ipv6.HEADER :]

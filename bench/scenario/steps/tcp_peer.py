@@ -199,7 +199,11 @@ def checksum(source: bytes, destination: bytes, protocol: int, body: bytes) -> i
     pseudo = source + destination + bytes((0, protocol)) + length
     if len(source) == 16:
         pseudo = source + destination + length + bytes((0, 0, 0, protocol))
-    data = pseudo + body
+    return internet_checksum(pseudo + body)
+
+
+def internet_checksum(data: bytes) -> int:
+    """Of a header or a message alone (RFC 1071)."""
     data += bytes(len(data) & 1)
     total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
     while total >> 16:
