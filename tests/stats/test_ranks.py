@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from math import comb
 
 import numpy as np
@@ -19,6 +20,7 @@ from reports.stats.ranks import (
     smallest_p,
     superiority,
 )
+from reports.stats.scipy_functions import kolmogorov_distance
 
 RANDOM = np.random.default_rng(7)
 
@@ -100,3 +102,15 @@ def test_bounds_of_a_rate() -> None:
     assert rate_upper_bound(5, 5) == 1.0
     with pytest.raises(ValueError, match="no count"):
         rate_upper_bound(2, 1)
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 9), (7, 12), (40, 40)])
+@pytest.mark.filterwarnings("error")
+def test_the_distance_of_two_distributions_is_scipys(first: int, second: int) -> None:
+    random = np.random.default_rng(first)
+    one, other = (random.integers(0, 12, count).astype(np.float64) for count in (first, second))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = stats.ks_2samp(one, other).statistic
+    assert kolmogorov_distance(one, other) == pytest.approx(float(wanted), abs=1e-15)
+    assert kolmogorov_distance(one, one) == 0
