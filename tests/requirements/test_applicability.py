@@ -122,6 +122,6 @@ def test_any_text_is_read_or_refused_and_means_the_same_when_written_back(text: 
 
 def test_the_catalogue_speaks_of_declared_capabilities() -> None:
     used = {name for each in catalogue().values() for name in each.applies.expression.names()}
-    assert used >= {"protocol", "stack", "addressing"}
+    assert used >= {"protocol", "stack", "addressing", "class", "mode", "extended", "memory", "ip"}
     kinds = {each.kind for each in CAPABILITIES.values()}
     assert kinds == set(Kind)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.files.mistakes import FileError
 from bench.requirements import catalogue as module
-from bench.requirements.catalogue import catalogue
+from bench.requirements.catalogue import Dut, Strength, catalogue
 from bench.scenario.loader import load_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +46,12 @@ def test_an_id_that_stands_twice_is_told(tmp_path: Path, monkeypatch: pytest.Mon
             catalogue()
     finally:
         catalogue.cache_clear()
+
+
+def test_strengths_and_sources_are_told_apart() -> None:
+    found = catalogue().values()
+    assert {each.strength for each in found} == set(Strength)
+    assert {each.dut for each in found} == set(Dut)
+    transport = [each for each in found if each.layer in ("tcp", "udp") and each.id.startswith("IP-")]
+    named = sum("RFC" in each.clause for each in transport)
+    assert named * 4 >= len(transport) * 3, "what RFCs ask names the clause that asks it"
