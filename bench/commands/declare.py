@@ -119,4 +119,4 @@ def _checked(file: Path) -> None:
     judged = [each for each in catalogue().values() if each.dut in (Dut.CARD, Dut.CHAIN)]
     applying = [each for each in judged if not applicable(each, declaration)]
     told = f"{len(applying)} of {len(judged)} requirements on card and chain apply"
-    click.echo(f"{file}: sound; {told}, {len(declaration.deviations)} deviations are declared")
+    click.echo(f"{file}: sound; {told}, deviations declared: {len(declaration.deviations)}")
