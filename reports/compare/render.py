@@ -36,7 +36,10 @@ def render_text(found: Comparison, everything: bool = False) -> str:
         lines += [f"… and {left} more (--json has all)"] if left else []
     lines += ["", *_aligned([_PROFILE_HEAD, *(_profile(one) for one in found.profiles)])]
     if found.verdicts:
-        lines += ["", f"{len(found.verdicts)} {'point' if len(found.verdicts) == 1 else 'points'} got different verdicts:"]
+        lines += [
+            "",
+            f"{len(found.verdicts)} {'point' if len(found.verdicts) == 1 else 'points'} got different verdicts:",
+        ]
         lines += [
             f"  {row.scenario} [{row.point}]: {' | '.join(_word(verdict) for verdict in row.verdicts)}"
             for row in found.verdicts[:MOST_ROWS]
