@@ -35,6 +35,14 @@ class Case:
     optional: bool = False
     """It should be answered so, and may be passed over."""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is sound, so that a router must pass it on."""
+        limits = [each[8 if each[0] >> 4 == 4 else 7] for each in self.packets]
+        return (
+            bool(self.wanted) and all(isinstance(each, (Echoed, Datagram)) for each in self.wanted) and min(limits) > 1
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Echoed:
@@ -123,6 +131,13 @@ def upper(data: bytes) -> tuple[int, bytes, bytes, bytes]:
     if data[0] >> 4 == 4:
         return data[9], data[12:16], data[16:20], data[(data[0] & 15) * 4 :]
     return data[6], data[8:24], data[24:40], data[40:]
+
+
+def own_length(data: bytes) -> bytes:
+    """A packet without what was behind it."""
+    if data[0] >> 4 == 4:
+        return data[: int.from_bytes(data[2:4], "big")]
+    return data[: 40 + int.from_bytes(data[4:6], "big")]
 
 
 def icmp4(kind: int, code: int, rest: bytes, wrong: int = 0) -> bytes:

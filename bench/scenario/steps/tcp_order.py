@@ -128,7 +128,7 @@ class TcpMss(Step):
     def run(self, context: StepContext) -> None:
         version = int(self.version)
         most = context.point.given.mtu - HEADERS[version]
-        unknown = bytes((254, 6)) + b"what" + bytes((1, 1))
+        unknown = bytes((254, 6)) + b"what" + bytes((1, 4, 2, 1))  # one that nobody knows, NOP, SACK permitted, NOP
         with RawPeer(context, self.to, version, CHARGEN_PORT) as peer:
             peer.answers = True
             asked = peer.open(options=unknown + (mss_option(self.mss) if self.mss else b"")).mss
