@@ -73,7 +73,7 @@ def run_point(
     only what concerns the process itself (an interrupt, a recorder that cannot write) is raised.
     """
     point = replace(point, given=rig.conditions(point.given))
-    if "ta1" not in point.varied and not point.needs.rate:
+    if "ta1" not in point.varied and point.needs.stack is not None and not point.needs.rate:
         point = _at_declared_rate(point, rig)
     timebase = rig.timebase(point.given)
     return _Run(point, rig, point.seed(run_seed), recorder(timebase), build or _builder()).run()

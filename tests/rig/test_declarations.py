@@ -200,11 +200,24 @@ def test_a_card_that_speaks_one_version_of_ip_is_held_to_that_alone(steps: list[
 @pytest.mark.parametrize(
     ("more", "rate", "reason"),
     [
-        ("given: {ta1: 97}", "96", ""),
-        ("sweep: {ta1: [97]}", "96", ""),
-        ("sweep: {ta1: [97]}\nfull: {ta1: [97, 11]}", "97", "the card's declared rates, as TA1, are 11 96: not 97"),
-        ("given: {ta1: 97}\nneeds: {rate: true}", "97", "the card's declared rates, as TA1, are 11 96: not 97"),
-        ("given: {ta1: 24}", "24", "the card's declared rates, as TA1, are 11 96: not 24"),  # more than 4 times either
+        ("given: {ta1: 97, stack: ip}\nneeds: {stack: ip}", "96", ""),
+        ("given: {stack: ip}\nneeds: {stack: ip}\nsweep: {ta1: [97]}", "96", ""),
+        ("given: {ta1: 97}", "97", "the card's declared rates, as TA1, are 11 96: not 97"),
+        (
+            "needs: {stack: ip}\nsweep: {ta1: [97]}\nfull: {ta1: [97, 11]}",
+            "97",
+            "the card's declared rates, as TA1, are 11 96: not 97",
+        ),
+        (
+            "given: {ta1: 97}\nneeds: {stack: ip, rate: true}",
+            "97",
+            "the card's declared rates, as TA1, are 11 96: not 97",
+        ),
+        (
+            "given: {ta1: 24}\nneeds: {stack: ip}",
+            "24",
+            "the card's declared rates, as TA1, are 11 96: not 24",
+        ),  # more than 4 times either
     ],
 )
 def test_a_point_that_is_not_about_rates_runs_at_the_nearest_one_declared(more: str, rate: str, reason: str) -> None:
