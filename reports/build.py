@@ -13,7 +13,7 @@ import pandas as pd
 from bench.records.columns import TABLES
 from reports import collate
 from reports.arrow import CsvAppender, row_count, write_parquet
-from reports.chain import chain
+from reports.chain import chains
 from reports.detection import detection_table, find_validation, read_validation
 from reports.errors import ReportError, TableError
 from reports.exchanges import exchange_statistics, packet_counts
@@ -24,7 +24,7 @@ from reports.parts import parts_table
 from reports.pictures import Picture, fairness, latency, memory, share, split, spread, times
 from reports.render import Download, Page, render
 from reports.table import Field, Kind, Table, table_of
-from reports.timeline import timeline
+from reports.timeline import timelines
 
 MOST_CSV_ROWS: Final = 1_000_000
 """Longer tables are not copied to CSV (a spreadsheet ends about there, and ten million exchanges are 2 GB); their Parquet file is linked."""
@@ -77,8 +77,7 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> ReportFiles:
         page = _page(
             records, tables, pictures, downloads, (*records.notes, *statistics.notes, *packet_notes, *raw_notes)
         )
-        if page.timeline.table is not None:
-            csv.append(_write(page.timeline.table, target.csv))
+        csv += [_write(table, target.csv) for each in page.timelines for table in each.tables]
         page = replace(page, failures=collate.linked(page.failures, target.html.parent))
         target.html.write_text(render(page), "utf-8", newline="\n")
     except OSError as cause:
@@ -106,8 +105,8 @@ def _page(
     detection, detection_notes = _detection(records)
     return Page(
         front=front(records),
-        chain=chain(records),
-        timeline=timeline(records),
+        chains=chains(records),
+        timelines=timelines(records),
         fronts=collate.fronts(records),
         tally=collate.tally(records),
         failures=failed[: collate.MOST_FAILURES],

@@ -6,7 +6,7 @@ A point of n cards speaks for hops 1 to n. Where a measured value that did not p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pandas as pd
@@ -18,6 +18,7 @@ from reports.points import POINT, parameter, parameters_wide, whole_numbers
 from reports.verdicts import Tally, worst
 
 MOST_HOPS: Final = 256
+MOST_CHAINS: Final = 8
 _BAD: Final = frozenset({Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE})
 
 
@@ -39,6 +40,14 @@ class ChainHop:
     def css(self) -> str:
         """The verdict as part of a class name."""
         return (self.verdict or Verdict.NOT_APPLICABLE).value.replace(" ", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain and whose it is: all, or a run's and a stack's."""
+
+    name: str
+    hops: tuple[ChainHop, ...]
 
 
 def chain(records: Records) -> tuple[ChainHop, ...]:
@@ -66,6 +75,34 @@ def chain(records: Records) -> tuple[ChainHop, ...]:
             if verdict not in _BAD or hop in accused.get(key, {hop}):
                 points[hop].append(verdict)
     return _merged(ChainHop(hop, hop, Tally.of(points[hop]), Tally.of(values[hop])) for hop in range(1, longest + 1))
+
+
+def chains(records: Records) -> tuple[Chain, ...]:
+    """The chain of everything, and where several runs or stacks were tried one of each, so that a failure of one is not drawn on the others."""
+    whole = Chain("all", chain(records))
+    wide = parameters_wide(records)
+    stacks = parameter(wide.rename(columns={"stack": "p_stack"}), "stack")
+    kinds = dict(zip(_keys(wide), stacks.astype(str).tolist(), strict=True))
+    parts = []
+    for run, stack in list(dict.fromkeys((key[0], stack) for key, stack in kinds.items()))[:MOST_CHAINS]:
+        keys = {key for key, each in kinds.items() if (key[0], each) == (run, stack)}
+        hops = chain(_of(records, keys))
+        name = " ".join(word for word in (run if len(records.runs) > 1 else "", stack and f"stack {stack}") if word)
+        if hops:
+            parts.append(Chain(name or "no stack", hops))
+    return (whole, *parts) if len(parts) > 1 else (whole,)
+
+
+def _of(records: Records, keys: set[tuple[str, ...]]) -> Records:
+    def mine(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[pd.Series([key in keys for key in _keys(frame)], frame.index, dtype=bool)]
+
+    return replace(
+        records,
+        parameters=mine(records.parameters),
+        measurements=mine(records.measurements),
+        verdicts=mine(records.verdicts),
+    )
 
 
 def _keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:

@@ -28,6 +28,7 @@ _SETTINGS: Final = {
     "temp_directory": "",
     "preserve_insertion_order": "false",
 }
+_TABLE: Final = "read_parquet(?, hive_partitioning = false)"
 _KEPT: Final = "filter (where count = 1 and coalesce(error, '') = '')"
 """Exchanges that came to their end, each recorded by itself."""
 
@@ -69,11 +70,25 @@ def packet_groups(file: Path) -> pd.DataFrame:
     return _grouped(file, selected, PACKET_KEYS)
 
 
+def first_exchanges(file: Path, points: Sequence[tuple[str, str]], columns: Sequence[str], most: int) -> pd.DataFrame:
+    """The first exchanges of hop 1 that took time, at most so many a point (scenario, point), in their order. Raises TableError."""
+    wanted = " or ".join(["(scenario = ? and point = ?)"] * len(points)) or "false"
+    query = (
+        f"select {', '.join(columns)} from {_TABLE} where hop = 1 and duration_ns > 0 and ({wanted}) "
+        f"qualify row_number() over (partition by scenario, point order by start_ns, seq) <= {most} "
+        "order by scenario, point, start_ns, seq"
+    )
+    return _asked(file, query, [part for pair in points for part in pair])
+
+
 def _grouped(file: Path, selected: Sequence[str], keys: Sequence[str]) -> pd.DataFrame:
-    query = f"select {', '.join(selected)} from read_parquet(?, hive_partitioning = false) group by {', '.join(keys)}"
+    return _asked(file, f"select {', '.join(selected)} from {_TABLE} group by {', '.join(keys)}")
+
+
+def _asked(file: Path, query: str, more: Sequence[str] = ()) -> pd.DataFrame:
     try:
         with duckdb.connect(config=dict(_SETTINGS)) as connection:
-            frame: pd.DataFrame = connection.sql(query, params=[_no_pattern(file)]).df()
+            frame: pd.DataFrame = connection.sql(query, params=[_no_pattern(file), *more]).df()
             return frame
     except duckdb.BinderException as cause:
         raise TableError(f"{file.name} lacks a column ({_first_line(cause)})") from cause

@@ -12,7 +12,7 @@ from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
 from markupsafe import Markup
 
 from bench.observe import Verdict
-from reports.chain import ChainHop
+from reports.chain import Chain
 from reports.charts import library
 from reports.collate import Failure, RunFront
 from reports.detection import Validation
@@ -40,8 +40,8 @@ class Page:
     """Everything the template shows."""
 
     front: Front
-    chain: tuple[ChainHop, ...]
-    timeline: Timeline
+    chains: tuple[Chain, ...]
+    timelines: tuple[Timeline, ...]
     fronts: tuple[RunFront, ...]
     tally: Tally
     failures: tuple[Failure, ...]

@@ -1,7 +1,8 @@
 """The beginning of one point as a time line: power and answer to reset, then exchange by exchange, who held the line when.
 
-Drawn from the records alone: the step `power_on` and the first exchanges of hop 1. Records know an exchange's beginning, end, lengths and the card's
-time, not the place of every character: within an exchange the border between command and answer follows their share of the characters.
+One picture for each run, stack and protocol. Drawn from the records: the step `power_on` and the first exchanges of hop 1. They know an exchange's
+beginning, end, lengths and the card's time, not the place of every character: within an exchange the border between command and answer follows their
+share of the characters. Where the run kept the line's waveform the characters are drawn as well (`reports.characters`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from typing import Final
 
 import pandas as pd
 
-from reports.arrow import frames
+from bench.observe import Verdict
+from reports.characters import Heard, character_svg, character_table, characters, waveform_of
+from reports.duck import first_exchanges
 from reports.errors import TableError
 from reports.load import Records, Run
 from reports.pictures.picture import ACCUSED
-from reports.points import rate_label
+from reports.points import POINT, parameters_wide, rate_label
 from reports.svg import round_ticks
 from reports.table import Field, Kind, Table, table_of
 
 MOST_EXCHANGES: Final = 6
+MOST_TIMELINES: Final = 8
+MOST_TRIED: Final = 4
+"""Points of one sort that are looked up for a time line."""
 _COLUMNS: Final = (
     "scenario", "point", "seq", "hop", "level", "start_ns", "duration_ns", "ins", "sent_bytes", "received_bytes", "sw",
     "ta1", "clock_hz", "characters", "card_ns", "reader_ns", "error", "count",
@@ -41,6 +47,15 @@ class Timeline:
     sentence: str
     svg: str = ""
     table: Table | None = None
+    name: str = ""
+    """Which of several it is: run, stack and protocol."""
+    characters: str = ""
+    """The characters to the end of the first exchange as SVG; empty where the run kept no waveform of the point."""
+    character_table: Table | None = None
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return tuple(table for table in (self.table, self.character_table) if table is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +70,78 @@ class _Bar:
     long: str
 
 
-def timeline(records: Records) -> Timeline:
-    """The time line of one point of the first run that has exchanges: one that failed where its records lie near the beginning, else the first."""
+def timelines(records: Records) -> tuple[Timeline, ...]:
+    """A time line for each run, stack and protocol that has exchanges, of a point that failed before others; those first that show a failure."""
+    drawn: list[tuple[bool, Timeline]] = []
+    kinds = _kinds(records)
     for run in records.runs:
-        rows = _first_rows(run, records)
-        if rows is not None:
-            return _drawn(run, rows, records)
-    return Timeline("Nothing to draw: no exchange was recorded. Every scenario that runs on a reader fills it.")
+        file = run.table("exchanges")
+        mine = {kind: keys for kind, keys in kinds.items() if kind.run == run.label}
+        if file is None or not mine:
+            continue
+        verdicts = records.verdicts[records.verdicts["run"] == run.label]
+        bad = verdicts[verdicts["verdict"].isin(ACCUSED)]
+        accused = set(zip(bad["scenario"], bad["point"], strict=True))
+        wanted = {kind: _candidates(run, keys, accused) for kind, keys in mine.items()}
+        try:
+            rows = first_exchanges(file, [key for keys in wanted.values() for key in keys], _COLUMNS, MOST_EXCHANGES)
+        except TableError:
+            continue  # said where exchanges are counted
+        known = {(str(key[0]), str(key[1])): piece for key, piece in rows.groupby(["scenario", "point"], sort=False)}
+        for kind, keys in wanted.items():
+            chosen = next((key for key in keys if key in known), None)
+            if chosen is not None:
+                number = len(drawn) + 1
+                name = kind.name if len(records.runs) == 1 else f"{run.label} {kind.name}".strip()
+                drawn.append((chosen not in accused, _drawn(run, known[chosen], records, name, number)))
+            if len(drawn) == MOST_TIMELINES:
+                break
+    if not drawn:
+        return (Timeline("Nothing to draw: no exchange was recorded. Every scenario that runs on a reader fills it."),)
+    return tuple(each for _, each in sorted(drawn, key=lambda pair: pair[0]))
 
 
-def _first_rows(run: Run, records: Records) -> pd.DataFrame | None:
-    file = run.table("exchanges")
-    if file is None:
-        return None
-    try:
-        piece = next(iter(frames(file, _COLUMNS)), None)
-    except TableError:
-        return None  # said where exchanges are counted
-    if piece is None:
-        return None
-    piece = piece[(piece["hop"] == 1) & (piece["duration_ns"] > 0)]
-    if piece.empty:
-        return None
-    verdicts = records.verdicts[records.verdicts["run"] == run.label]
-    bad = verdicts[verdicts["verdict"].isin(ACCUSED)]
-    wanted = set(zip(bad["scenario"], bad["point"], strict=True))
-    keys = [(str(scenario), str(point)) for scenario, point in zip(piece["scenario"], piece["point"], strict=True)]
-    chosen = next((key for key in dict.fromkeys(keys) if key in wanted), keys[0])
-    mine = piece[[key == chosen for key in keys]]
-    return mine.sort_values("start_ns", kind="stable").head(MOST_EXCHANGES)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What has a time line of its own."""
+
+    run: str
+    stack: str
+    protocol: str
+
+    @property
+    def name(self) -> str:
+        return ", ".join(word for word in (self.stack and f"stack {self.stack}", self.protocol) if word)
 
 
-def _drawn(run: Run, rows: pd.DataFrame, records: Records) -> Timeline:
+def _kinds(records: Records) -> dict[_Kind, list[tuple[str, str]]]:
+    """The points that were judged, by kind, in their order."""
+    wide = parameters_wide(records)
+    told = {
+        tuple(map(str, key)): tuple(map(str, values))
+        for key, values in zip(
+            wide[POINT].itertuples(index=False, name=None),
+            wide.reindex(columns=["stack", "protocol"], fill_value="").itertuples(index=False, name=None),
+            strict=True,
+        )
+    }
+    kinds: dict[_Kind, list[tuple[str, str]]] = {}
+    judged = records.verdicts[records.verdicts["verdict"] != str(Verdict.NOT_APPLICABLE)]
+    for run, scenario, point in judged[POINT].astype(str).itertuples(index=False, name=None):
+        stack, protocol = told.get((run, scenario, point), ("", ""))
+        kinds.setdefault(_Kind(run, stack, protocol), []).append((scenario, point))
+    return kinds
+
+
+def _candidates(run: Run, keys: Sequence[tuple[str, str]], accused: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Points to try, best first: what failed, what has its characters, then the first of each scenario."""
+    failed = [key for key in keys if key in accused][:MOST_TRIED]
+    heard = [key for key in keys if waveform_of(run.path, *key) is not None][:MOST_TRIED]
+    firsts = list({scenario: (scenario, point) for scenario, point in reversed(keys)}.values())[::-1][:MOST_TRIED]
+    return list(dict.fromkeys([*failed, *heard, *firsts]))
+
+
+def _drawn(run: Run, rows: pd.DataFrame, records: Records, name: str, number: int) -> Timeline:
     scenario, point = str(rows["scenario"].iloc[0]), str(rows["point"].iloc[0])
     bars = [*_power(run, scenario, point, float(rows["start_ns"].iloc[0]), records), *_exchanges(rows)]
     sentence = (
@@ -107,7 +162,24 @@ def _drawn(run: Run, rows: pd.DataFrame, records: Records) -> Timeline:
         Field("begin", "begins (ms)", Kind.NUMBER),
         Field("ms", "lasts (ms)", Kind.NUMBER),
     ]
-    return Timeline(sentence, _svg(bars), table_of(shown, "data-timeline", "Time line", fields, "timeline.csv"))
+    which = "" if number == 1 else f"-{number}"
+    table = table_of(shown, f"data-timeline{which}", "Time line", fields, f"timeline{which}.csv")
+    heard = _heard(run, scenario, point, rows)
+    if not heard:
+        return Timeline(sentence, _svg(bars), table, name)
+    begin = min(bar.begin for bar in bars)
+    csv = f"timeline-characters{which}.csv"
+    listed = character_table(heard, begin, f"data-characters{which}", csv)
+    return Timeline(sentence, _svg(bars), table, name, character_svg(heard, begin), listed)
+
+
+def _heard(run: Run, scenario: str, point: str, rows: pd.DataFrame) -> tuple[Heard, ...]:
+    """The characters to the end of the first exchange, where the run kept them."""
+    file = waveform_of(run.path, scenario, point)
+    if file is None:
+        return ()
+    first = rows.iloc[0]
+    return characters(file, int(first["clock_hz"]), float(first["start_ns"]) + float(first["duration_ns"]))
 
 
 def _power(run: Run, scenario: str, point: str, before: float, records: Records) -> list[_Bar]:
@@ -150,7 +222,7 @@ def _exchanges(rows: pd.DataFrame) -> list[_Bar]:
 def _svg(bars: Sequence[_Bar]) -> str:
     begin, end = min(bar.begin for bar in bars), max(bar.end for bar in bars)
     scale = (_RIGHT - _LEFT) / ((end - begin) or 1.0)
-    bits = [f'<svg viewBox="0 0 {_WIDTH} 160" role="img" aria-label="Time line; the table below has the same.">']
+    bits = [f'<svg viewBox="0 28 {_WIDTH} 128" role="img" aria-label="Time line; the table below has the same.">']
     for lane, y in _LANES.items():
         bits.append(f'<text x="8" y="{y + 20}">{lane}</text><path class="axis" d="M{_LEFT} {y + _HIGH}H{_RIGHT}"/>')
     for bar in bars:

@@ -42,8 +42,9 @@ def picture(records: Records) -> Picture:
         *(Field(label, f"{label} (ms)", Kind.NUMBER) for _, label in QUANTILES),
     ]
     middle = cell_of(float(frame["ms"].median()))
+    names = "1 name" if len(counts) == 1 else f"{len(counts)} names"
     sentence = (
-        f"{len(frame)} latencies under {len(counts)} names, half of them below {number_text(float(middle or 0), 4)} ms. "
+        f"{len(frame)} latencies under {names}, half of them below {number_text(float(middle or 0), 4)} ms. "
         "A curve tells what share of the values is at most so long."
     )
     specification = steps(

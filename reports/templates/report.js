@@ -188,6 +188,18 @@ document.querySelectorAll("[data-verdict]").forEach((tile) => tile.addEventListe
   if (grid) grid.choose("verdict", tile.dataset.verdict);
 }));
 
+// Of several pictures of one kind the screen shows the chosen one; paper, and a page without a script, show all.
+document.querySelectorAll(".choice").forEach((choice) => {
+  const options = [...choice.querySelectorAll(".option")];
+  if (options.length < 2) return;
+  const select = element("select", {}, ...options.map((one, place) => element("option", { value: String(place), text: one.dataset.name || "no stack" })));
+  const show = () => options.forEach((one, place) => one.classList.toggle("current", place === Number(select.value)));
+  select.addEventListener("change", show);
+  choice.prepend(element("label", { class: "choose" }, element("span", { text: choice.dataset.label }), select));
+  choice.classList.add("chosen");
+  show();
+});
+
 // Paper has no second page to turn to: print every row that was found, within reason.
 const PRINTED_ROWS = 5000;
 addEventListener("beforeprint", () => grids.forEach((grid) => {

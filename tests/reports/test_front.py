@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.engine import Timebase
+from bench.iso7816.line import Burst
+from bench.iso7816.session import Side
 from bench.observe import Observation, StepMark, Verdict
+from bench.records.vcd import vcd_lines
+from bench.records.waveform import from_bursts
 from reports import build_report
-from reports.chain import chain
+from reports.chain import chain, chains
 from reports.front import OTHER, front
 from reports.load import Records, load
-from reports.timeline import timeline
-from tests.reports.samples import MS, SampleRun, exchange, given, measured, verdict
+from reports.timeline import timelines
+from tests.reports.samples import CLOCK_HZ, MS, SampleRun, exchange, given, measured, verdict
 
 
 def _records(tmp_path: Path, *points: tuple[str, list[Observation]]) -> Records:
@@ -78,7 +83,7 @@ def test_the_time_line_runs_from_power_to_the_last_byte_and_prefers_what_failed(
         ("x-1", [exchange(MS), verdict()]),
         ("x-2", [*beginning, verdict(Verdict.FAIL, "late <b>")]),
     )
-    drawn = timeline(records)
+    (drawn,) = timelines(records)
     assert drawn.sentence.startswith("a/b, x-2, ta1 11 @ 3.5712 MHz")
     assert drawn.table is not None
     assert drawn.table.rows[0] == ("card", "power, reset, answer to reset 3B 00 (and PPS)", 0.0, 5.0)
@@ -89,7 +94,40 @@ def test_the_time_line_runs_from_power_to_the_last_byte_and_prefers_what_failed(
 
 
 def test_no_exchange_no_time_line(tmp_path: Path) -> None:
-    assert timeline(_records(tmp_path, ("x-1", [verdict()]))).svg == ""
+    assert timelines(_records(tmp_path, ("x-1", [verdict()])))[0].svg == ""
+
+
+def test_each_stack_has_a_chain_and_a_time_line_and_what_failed_comes_first(tmp_path: Path) -> None:
+    records = _records(
+        tmp_path,
+        ("a", [*given(False, stack="channel", protocol="T=0", cards=2), exchange(MS), verdict()]),
+        ("b", [*given(False, stack="ip", protocol="T=1", cards=2), exchange(MS), verdict(Verdict.FAIL, "lost")]),
+        ("c", [*given(False, stack="ip", protocol="T=1", cards=1), verdict(Verdict.NOT_APPLICABLE, "no")]),
+    )
+    assert [each.name for each in timelines(records)] == ["stack ip, T=1", "stack channel, T=0"]
+    assert [(each.name, [hop.verdict for hop in each.hops]) for each in chains(records)] == [
+        ("all", [Verdict.FAIL, Verdict.FAIL]),
+        ("stack channel", [Verdict.PASS]),
+        ("stack ip", [Verdict.FAIL, Verdict.FAIL]),
+    ]
+
+
+def test_where_the_run_kept_the_line_its_characters_are_drawn(tmp_path: Path) -> None:
+    # An answer to reset of two characters, 12 etu of 372 clocks apart.
+    timebase = Timebase.for_clocks(CLOCK_HZ)
+    etu = timebase.cycles(372, CLOCK_HZ)
+    spoken = [(Burst(b"\x3b\x00", timebase.hz // 1000, 12 * etu, etu), Side.CARD)]
+    records = _records(tmp_path, ("x-1", [exchange(10 * MS), verdict()]))
+    file = records.runs[0].path / "waveforms/a/b/x-1-hop-1.vcd"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(vcd_lines(from_bursts(spoken, (timebase.hz // 2000,), timebase, CLOCK_HZ), 10**9)))
+    (drawn,) = timelines(records)
+    assert drawn.character_table is not None
+    assert [row[:4] for row in drawn.character_table.rows] == [(1, "card", "ATR", "3B"), (2, "card", "ATR", "00")]
+    assert drawn.character_table.rows[1][5] == 12.0
+    assert drawn.characters.count("<rect") == 2
+    file.write_text("no waveform")
+    assert timelines(records)[0].characters == ""
 
 
 def test_every_table_is_there_as_parquet_too(tmp_path: Path) -> None:

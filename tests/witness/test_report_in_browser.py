@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from reports import build_report
-from tests.reports.samples import whole_run
+from tests.reports.samples import SampleRun, exchange, given, verdict, whole_run
 from tests.witness.axe import violations
-from tests.witness.chromium import PROGRAM, Browser, browser
+from tests.witness.chromium import DRAWN, PROGRAM, Browser, browser
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
 
@@ -103,6 +103,28 @@ def test_the_front_page_says_the_verdict_the_layers_the_chain_and_the_beginning(
     assert tab.evaluate("document.querySelectorAll('#chain .hop').length") == 16
     assert "hop 16" in tab.evaluate("document.querySelector('#chain').innerText")
     assert tab.evaluate("document.querySelectorAll('#timeline rect').length") >= 6
+
+
+def test_one_time_line_and_one_chain_are_chosen_on_the_screen_and_paper_has_all(tab: Browser, tmp_path: Path) -> None:
+    run = SampleRun()
+    for stack in ("channel", "ip"):
+        run.add("a/b", stack, *given(False, stack=stack, cards=2), exchange(1_000_000), verdict())
+    page = build_report([run.write(tmp_path)]).html
+    tab.troubles.clear()
+    tab.open(page, 1000, ready=f"{DRAWN} && location.href.includes('/test_one_time_line')")
+    seen = "[...document.querySelectorAll('{} .option')].filter(e => e.offsetHeight).map(e => e.dataset.name)"
+    assert tab.evaluate(seen.format("#chain")) == ["all"]
+    assert tab.evaluate(seen.format("#timeline")) == ["stack channel"]
+    choose = "(s => {{ s.value = '{1}'; s.dispatchEvent(new Event('change')); }})(document.querySelector('{0} select'))"
+    tab.evaluate(choose.format("#chain", 2))
+    tab.evaluate(choose.format("#timeline .choice > label", 1))
+    assert tab.evaluate(seen.format("#chain")) == ["stack ip"]
+    assert tab.evaluate(seen.format("#timeline")) == ["stack ip"]
+    assert violations(tab) == []
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    assert tab.evaluate(seen.format("#chain")) == ["all", "stack channel", "stack ip"]
+    assert tab.evaluate(seen.format("#timeline")) == ["stack channel", "stack ip"]
+    assert tab.troubles == []
 
 
 def test_printed_it_is_a_pdf_with_the_verdicts_and_no_table_beyond_the_paper(
