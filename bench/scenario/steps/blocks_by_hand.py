@@ -8,9 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from bench.engine import TO_CARD
 from bench.iso7816.line import Burst
-from bench.iso7816.port import PowerUp
 from bench.iso7816.rates import Rate
 from bench.iso7816.t1_block import (
     IFS_DEFAULT,
@@ -27,9 +25,9 @@ from bench.iso7816.t1_block import (
 )
 from bench.iso7816.t1_line import T1Timing
 from bench.scenario.context import StepContext
-from bench.scenario.errors import BenchFault, NotApplicable
+from bench.scenario.errors import BenchFault
 from bench.scenario.step import Step
-from bench.scenario.steps.support import wait
+from bench.scenario.steps.line_by_hand import LineHand
 
 ECHO: Final = b"\xa0\xec\x00\x00"
 OK: Final = b"\x90\x00"
@@ -38,68 +36,28 @@ CHECK, OTHER = 1, 2
 IFS, WTX, ABORT, RESYNCH = Supervisory.IFS, Supervisory.WTX, Supervisory.ABORT, Supervisory.RESYNCH
 
 
-class BlockHand:
+class BlockHand(LineHand):
     """A terminal that says what it is told. ``send`` is the N(S) of its next I-block, ``awaited`` that of the card's."""
 
     def __init__(self, context: StepContext) -> None:
-        chain = context.rig.chain
-        if chain is None or context.point.given.protocol != "T=1":
-            raise NotApplicable("blocks are put on the line by hand on a rig of the bench's own, over T=1")
-        self.context = context
-        self.reader = chain.places[0].reader
+        super().__init__(context, 1)
         self.send = self.awaited = 0
         self.ifsd = IFS_DEFAULT
-        self.answers: list[Burst] = []
-        self._power()
-
-    def _power(self) -> None:
-        """Cold reset and PPS by the reader; then the line is ours."""
         reader = self.reader
-        ups: list[PowerUp] = []
-        self.context.engine.call(lambda: reader.power_up(ups.append))
-        wait(self.context, lambda: bool(ups))
-        card = reader.card_here()
-        if not ups or ups[0].error or reader.atr is None or card is None:
-            raise BenchFault(f"the card could not be powered: {ups[0].error if ups else 'no answer'}")
-        if reader.protocol != 1:
-            raise NotApplicable("the card goes on with T=0")
-        self.card = card
-        self.atr = reader.atr
         self.edc = edc_scheme(self.atr.edc)
-        engine = self.context.engine
-        self.timing = T1Timing.at_rate(self.atr, Rate(reader.ta1), reader.clock_hz, engine.timebase)
-        self._last = engine.now
-        card.transmit = self._heard
-
-    def _heard(self, burst: Burst) -> None:
-        self.answers.append(burst)
+        self.timing = T1Timing.at_rate(self.atr, Rate(reader.ta1), reader.clock_hz, context.engine.timebase)
 
     def put(self, data: bytes, damaged: Collection[int] = (), pitch: int = 0, *, apart: bool = False) -> Burst | None:
         """Characters, ``damaged`` those with wrong parity, as early as may be; gives the card's burst. ``apart``: each character for itself."""
-        engine, timing = self.context.engine, self.timing
-        start = max(engine.now, self._last + timing.turnaround_to_card)
+        timing = self.timing
         pitch = pitch or timing.pitch_to_card
         pieces = [data[at : at + 1] for at in range(len(data))] if apart else [data]
-        del self.answers[:]
-        for index, piece in enumerate(pieces):
-            burst = Burst(piece, start + index * pitch, pitch, timing.etu)
-            self._later(burst, damaged)
-            self._last = burst.last
-        limit = self._last - engine.now + timing.cwt + timing.bwt + timing.character
-        engine.wait(lambda: bool(self.answers), limit)
-        if not self.answers:
-            return None
-        answer = self.answers[-1]
-        waited = answer.start - self._last
-        self.must(waited >= timing.bgt, f"a block began {waited / timing.etu:.2f} etu after the terminal's last")
-        self._last = answer.last
-        engine.wait(lambda: False, max(0, answer.taken - engine.now))
-        self.must(len(self.answers) == 1, f"{len(self.answers)} blocks came where one was due")
+        self.send_after(timing.turnaround_to_card, pieces, damaged, pitch, timing.etu)
+        answer = self.heard_within(timing.cwt + timing.bwt + timing.character)
+        if answer is not None:
+            waited = answer.start - self.last_out
+            self.must(waited >= timing.bgt, f"a block began {waited / timing.etu:.2f} etu after the terminal's last")
         return answer
-
-    def _later(self, burst: Burst, damaged: Collection[int]) -> None:
-        engine, card = self.context.engine, self.card
-        engine.call(lambda: engine.at(burst.taken, lambda: card.receive(burst, damaged), TO_CARD))
 
     def say(self, block: Block | bytes, damaged: Collection[int] = ()) -> Block:
         """One block, or what is none; gives the card's. The card fails the point where none comes, or one against the rules."""
@@ -114,11 +72,6 @@ class BlockHand:
             return decode_block(answer.data, self.edc, self.ifsd)
         except BlockError as error:
             self.context.fail(f"the card's answer to {said[:6].hex(' ').upper()}: {error}")
-
-    def must(self, held: bool, otherwise: str) -> None:
-        """The card fails the point where it does not hold."""
-        if not held:
-            self.context.fail(otherwise)
 
     def expect(self, found: Block, wanted: Block, after: str) -> None:
         """The very block."""
