@@ -208,7 +208,9 @@ def test_a_port_that_is_taken_is_refused_with_its_cause_and_another_is_negotiate
             assert causes == [Cause.PORT_NOT_AVAILABLE]
             assert len(set(ports)) == 2
             for port in ports:
-                reset(socket.create_connection(("127.0.0.1", port), PATIENCE_S))  # the card takes nobody: an end would leave it half open
+                reset(
+                    socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+                )  # the card takes nobody: an end would leave it half open
             gate.idle()
 
 
