@@ -173,7 +173,7 @@ def _data(rows: Sequence[Row]) -> alt.InlineData:
 
 
 def _axis(axis: Axis) -> alt.Axis:
-    options = alt.Axis(labelOverlap="greedy")
+    options = alt.Axis(labelOverlap="greedy", labelSeparation=6)
     if axis.ticks:
         options["values"] = list(axis.ticks)
     if axis.number_format:
