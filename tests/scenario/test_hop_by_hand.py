@@ -8,7 +8,8 @@ import pytest
 from bench.card.card import Card
 from bench.channels.node import ChannelNode
 from bench.hop import card as machine
-from bench.hop.card import HopCard
+from bench.hop import card_link, segment
+from bench.hop.card import HopAnswer, HopCard
 from bench.hop.segment import TOGGLE, Joiner
 from bench.observe import Verdict
 from bench.scenario.loader import load_scenario
@@ -68,6 +69,32 @@ def _never_forgets(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChannelNode, "forgotten", lambda _self: None)
 
 
+def _takes_reserved(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(segment, "RESERVED", 0)
+
+
+def _counts_the_protocol_field(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(segment, "PPP_PROTOCOL", 1)
+
+
+def _any_length(patch: pytest.MonkeyPatch) -> None:
+    def get_response(self: HopCard, p1: int, le: int, inline: bool) -> HopAnswer:
+        self._acknowledge(p1)
+        waiting = self._load()
+        return self._give(waiting, p1) if waiting and le else right(self, p1, le, inline)
+
+    right = HopCard.get_response
+    patch.setattr(HopCard, "get_response", get_response)
+
+
+def _tells_of_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(HopCard, "_following", lambda _self, _segment: 0)
+
+
+def _patient(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(card_link, "WATCHDOG_SLACK_NS", 10 * card_link.WATCHDOG_SLACK_NS)
+
+
 WRONG: dict[str, Patch] = {
     "status-words": _instead("SW_OK", 0x9001),
     "polls": _instead("SW_NOTHING", 0x9000),
@@ -79,6 +106,11 @@ WRONG: dict[str, Patch] = {
     "ordinary-class": _any_class,
     "toggles-after-reset": _keeps_toggles,
     "greeted-again": _never_forgets,
+    "headers": _takes_reserved,
+    "lengths": _counts_the_protocol_field,
+    "fetch-lengths": _any_length,
+    "explicit": _tells_of_nothing,
+    "silence": _patient,
 }
 
 

@@ -17,6 +17,7 @@ from bench.iso7816.t1_block import (
     BlockError,
     IBlock,
     RBlock,
+    RCode,
     SBlock,
     Supervisory,
     decode_block,
@@ -196,8 +197,10 @@ def _repeats(hand: BlockHand) -> None:
     for length in (4, 20, 30):
         command, answer = hand.command(length)
         first = hand.told(command, hand.atr.ifsc)
-        for _ in range(5):
-            hand.expect(hand.ask(hand.awaited), first, "an R-block that asks for it again")
+        for code in RCode:
+            for _ in range(2):
+                again = hand.say(RBlock(0, hand.awaited, code))
+                hand.expect(again, first, f"an R-block that asks for it again and says {code.value}")
         hand.must(hand.gathered(first) == answer, f"an ECHO of {length} bytes was answered with others")
     chained = hand.midway()
     for _ in range(5):

@@ -15,10 +15,13 @@ from bench.scenario.errors import BenchFault, NotApplicable
 from bench.scenario.step import Step
 from bench.scenario.steps.support import wait
 
-FIRST, LAST, TOGGLE = 0x80, 0x40, 0x20
+FIRST, LAST, TOGGLE, RESERVED = 0x80, 0x40, 0x20, 0x10
 CONTROL, CHANNEL, NO_KIND = 0, 1, 0x0F
+KINDS = (0, 1, 4, 6, 7)
+PIECE = 254
+"""Bytes of a packet that fit one segment."""
 ENVELOPE, GET_RESPONSE = 0xC2, 0xC0
-SEQUENCED, EXPECT = 0x80, 0x01
+SEQUENCED, EXPLICIT, EXPECT = 0x80, 0x40, 0x01
 HELLO, HELLO_ANSWER = 1, 2
 OPEN = 1
 TAKEN, NOTHING, NO_SENSE, NO_HEADER, NOT_ANNOUNCED = 0x9000, 0x6200, 0x6A80, 0x6700, 0x6985
@@ -104,9 +107,9 @@ class Hand:
         """A tenth of a second without a command; a card takes a second of that for the end of the hop."""
         self.context.engine.wait(lambda: False, self.context.engine.timebase.nanoseconds(10**8))
 
-    def greet(self, node: int = 0) -> bytes:
+    def greet(self, node: int = 0, mtu: int = MTU) -> bytes:
         """HELLO, and the packet that answers it."""
-        sw = self.envelope(hello(node))
+        sw = self.envelope(hello(node, mtu))
         self.must(sw >> 8 == MORE, f"HELLO was answered {sw:04X}, expected 61xx")
         answer = self.fetch(sw & 0xFF)
         self.must(len(answer) - 2 == sw & 0xFF, f"{len(answer) - 2} bytes came after {sw:04X}")
@@ -114,6 +117,22 @@ class Hand:
         packet = answer[1:-2]
         self.must(packet[:1] == bytes((HELLO_ANSWER,)), f"HELLO was answered {packet.hex(' ').upper()}")
         return packet
+
+    def packet(self, kind: int, length: int) -> int:
+        """A packet of zeros, in segments as long as may be; gives the last status word."""
+        sw, at = TAKEN, 0
+        while at < length:
+            end = min(at + PIECE, length)
+            marks = (FIRST if at == 0 else 0) | (LAST if end == length else 0)
+            sw = self.envelope(bytes(end - at), marks, kind)
+            at = end
+            if sw == NO_SENSE:
+                break
+        return sw
+
+    def quiet(self, milliseconds: int) -> None:
+        """No command for so long."""
+        self.context.engine.wait(lambda: False, self.context.engine.timebase.nanoseconds(milliseconds * 10**6))
 
     def must(self, held: bool, otherwise: str) -> None:
         """The card fails the point where it does not hold."""
@@ -264,6 +283,106 @@ def _opens(segments: list[bytes]) -> list[bytes]:
     return [each for each in segments if each[0] & 0x0F == CHANNEL and each[0] & FIRST and each[1] & 0x0F == OPEN]
 
 
+def _sense(sw: int) -> bool:
+    """Whether a segment was taken."""
+    return sw == TAKEN or sw >> 8 == MORE
+
+
+def _headers(hand: Hand) -> None:
+    """1.2 and 1.3: each header of a segment, at the begin of a packet and inside one: taken, or 6A80 and the packet is discarded."""
+    hand.power()
+    hand.greet()
+    hand.drain()
+    for inside in (False, True):
+        for header in range(0x100):
+            if header & TOGGLE:
+                continue  # set by the hand
+            marks, kind = header & ~0x0F, header & 0x0F
+            hand.drain()  # what the card may have said to the packet before
+            if inside:
+                hand.must(_sense(hand.envelope(b"\x00", FIRST, CHANNEL)), "a first segment of a channel's was refused")
+            sw = hand.envelope(b"\x00" * 5, marks, kind)
+            good = kind in KINDS and not header & RESERVED and bool(header & FIRST) is not inside
+            good = good and (not inside or kind == CHANNEL)
+            where = "inside a packet" if inside else "outside a packet"
+            hand.must(
+                good == _sense(sw) and good != (sw == NO_SENSE), f"header {header:02X} {where} was answered {sw:04X}"
+            )
+            if good and not header & LAST:  # the packet is under way: end it
+                hand.must(_sense(hand.envelope(b"\x00", LAST, kind)), f"the end of a packet of kind {kind} was refused")
+    hand.drain()
+    hand.must(hand.greet()[2] == 1, "after all headers HELLO was not answered as before")
+
+
+def _lengths(hand: Hand) -> None:
+    """1.3: a packet as long as the MTU is taken, one byte more is not, whatever the segments; a PPP frame's protocol field does not count."""
+    for mtu in (64, 254, 255, 256, 508, 509, 600):
+        hand.power()
+        answer = hand.greet(mtu=mtu)
+        mine = int.from_bytes(answer[3:5], "big")
+        hand.must(mine <= mtu, f"told an MTU of {mtu} the card answered {mine}")
+        hand.drain()
+        for kind, spare in ((CHANNEL, 0), (4, 0), (6, 0), (7, 2)):
+            sw = hand.packet(kind, mine + spare)
+            hand.must(_sense(sw), f"{mine + spare} bytes of kind {kind} where the MTU is {mine} were answered {sw:04X}")
+            sw = hand.packet(kind, mine + spare + 1)
+            hand.must(
+                sw == NO_SENSE,
+                f"{mine + spare + 1} bytes of kind {kind} where the MTU is {mine} were answered {sw:04X}",
+            )
+        hand.drain()
+
+
+def _fetch_lengths(hand: Hand) -> None:
+    """1.3 and 1.4: a fetch of another length than the segment's is answered 6Cxx, and so is the plain one."""
+    hand.power()
+    length = hand.envelope(hello()) & 0xFF
+    for p1 in (None, 0):
+        for wrong in (1, length - 1, length + 1, 255, 0):
+            if p1 == 0:
+                hand.envelope(hello(), again=True)  # announces it again
+            answer = hand.fetch(wrong, p1=p1)
+            good = len(answer) == 2 and _sw(answer) == AGAIN << 8 | length
+            hand.must(good, f"a fetch of {wrong} where {length} wait was answered {answer[-2:].hex(' ').upper()}")
+    answer = hand.fetch(length)
+    hand.must(len(answer) - 2 == length, "the segment did not come after fetches of other lengths")
+    hand.taken()
+
+
+def _explicit(hand: Hand) -> None:
+    """1.3: with E a fetched segment comes with 61xx where another of xx bytes waits, else with 9000, and so until none is left."""
+    hand.power()
+    sw = hand.envelope(hello())
+    count = 0
+    while sw >> 8 == MORE:
+        answer = hand.fetch(sw & 0xFF, p1=hand.p1 | EXPLICIT)
+        hand.must(len(answer) - 2 == sw & 0xFF, f"{len(answer) - 2} bytes came after {sw:04X}")
+        hand.taken()
+        sw = _sw(answer)
+        count += 1
+        hand.must(count < DRAIN, f"{DRAIN} segments came, and more are announced")
+    hand.must(sw == TAKEN, f"the last segment came with {sw:04X}, expected 9000")
+    sw = hand.poll()
+    hand.must(sw == NOTHING, f"after a segment with 9000 a poll was answered {sw:04X}, expected 6200")
+
+
+def _silence(hand: Hand) -> None:
+    """2: a card waits for two poll periods and a second, in which it is as before; then it answers 6985 until it is reset."""
+    hand.power()
+    hand.greet()
+    hand.drain()
+    for _ in range(2):
+        hand.quiet(1050)
+        sw = hand.poll()
+        hand.must(sw != NOT_ANNOUNCED, f"after 1.05 s without a command a poll was answered {sw:04X}")
+        hand.drain()
+    hand.quiet(5000)  # two periods of 50 ms, a second, and the waiting time of the line
+    for sw in (hand.poll(), hand.envelope(hello()), hand.poll()):
+        hand.must(sw == NOT_ANNOUNCED, f"a card that had heard nothing for 5 s answered {sw:04X}, expected 6985")
+    hand.power()
+    hand.must(hand.greet()[2] == 1, "a card that had given up its hop was not as new after a reset")
+
+
 RULES: dict[str, Callable[[Hand], None]] = {
     "status-words": _status_words,
     "polls": _polls,
@@ -275,6 +394,11 @@ RULES: dict[str, Callable[[Hand], None]] = {
     "ordinary-class": _ordinary_class,
     "toggles-after-reset": _toggles_after_reset,
     "greeted-again": _greeted_again,
+    "headers": _headers,
+    "lengths": _lengths,
+    "fetch-lengths": _fetch_lengths,
+    "explicit": _explicit,
+    "silence": _silence,
 }
 
 
@@ -299,6 +423,11 @@ class HopByHand(Step):
             "ordinary-class",
             "toggles-after-reset",
             "greeted-again",
+            "headers",
+            "lengths",
+            "fetch-lengths",
+            "explicit",
+            "silence",
         ],
         Field(description="which"),
     ]
