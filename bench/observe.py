@@ -7,7 +7,7 @@ Fields of type ``bytes`` are payload: they go to the journal and the capture, no
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, Final, Protocol, TypeAlias
 
 
 class Verdict(StrEnum):
@@ -65,15 +65,19 @@ class Exchange:
     uncertainty_ticks: Annotated[int, "half-width of reader and card time; 0 where the reader was not calibrated"] = 0
 
 
+ATR: Final = "atr"
+"""The kind of packet that an answer to reset is told as."""
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One layer 3 packet entering or leaving a node over a hop."""
+    """One layer 3 packet entering or leaving a node over a hop; or an answer to reset, cold or warm, as it came into a terminal."""
 
     time_ticks: Annotated[int, "when it was whole"]
     node: Annotated[int, "the node that reports it: 0 is the host"]
     hop: Annotated[int, "the hop it crossed"]
     direction: Annotated[Direction, "in or out of the node"]
-    kind: Annotated[str, "control, channel, ipv4, ipv6 or ppp"]
+    kind: Annotated[str, "control, channel, ipv4, ipv6, ppp or atr"]
     source: Annotated[int, "source node, -1 where the packet names none"]
     destination: Annotated[int, "destination node, -1 where the packet names none"]
     channel: Annotated[int, "recipient's channel number, 0 where it has none"]

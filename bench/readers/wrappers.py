@@ -9,7 +9,7 @@ from typing import Final
 from bench.engine import Engine
 from bench.hop.parking import IdlePolls, ParkingPort
 from bench.iso7816.port import Answer, ExchangeLevel, PowerUp, TerminalPort, WarmResets
-from bench.observe import Exchange, Sink
+from bench.observe import ATR, Direction, Exchange, Packet, Sink
 from bench.readers.faults import broken_answer
 from bench.readers.times import Split
 
@@ -90,23 +90,35 @@ class Recorded(Parking):
     """Tells a sink of every exchange. With an engine in real time it notes what the bench itself took; with a split, what the reader did."""
 
     def __init__(
-        self, port: TerminalPort, hop: int, sink: Sink, *, engine: Engine | None = None, split: Split | None = None
+        self,
+        port: TerminalPort,
+        hop: int,
+        sink: Sink,
+        *,
+        engine: Engine | None = None,
+        split: Split | None = None,
+        now: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(port)
         self.hop = hop
         self.sink = sink
         self.engine = engine
         self.split = split
+        self.now = now
+        """The clock that answers to reset are told by; without one they are not."""
 
     def power_up(self, done: Callable[[PowerUp], None]) -> None:
-        if self.split is None:
-            self.port.power_up(done)
-        else:
-            self.port.power_up(lambda up: self._powered(up, done))
+        self.port.power_up(lambda up: self._powered(up, done))
+
+    def warm_reset(self, done: Callable[[PowerUp], None]) -> None:
+        super().warm_reset(lambda up: self._powered(up, done))
 
     def _powered(self, up: PowerUp, done: Callable[[PowerUp], None]) -> None:
         if self.split is not None:
             self.split.powered(up.atr)
+        if up.atr and self.now is not None:
+            node, length = self.hop - 1, len(up.atr)
+            self.sink.emit(Packet(self.now(), node, self.hop, Direction.IN, ATR, -1, -1, 0, length, up.atr))
         done(up)
 
     def submit(self, command: bytes, done: Callable[[Answer], None]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from bench.observe import Direction
+from bench.observe import ATR, Direction
 from bench.records.columns import EXCHANGES, PACKETS, STEPS
 from bench.records.pcapng import Flow, LinkType, PcapngWriter, PduDirection, upper_pdu
 from bench.records.reading import PointKey, RowId, RunRows
@@ -175,7 +175,9 @@ def _packets(strings: list[str], rows: RunRows) -> Iterator[_Captured]:
         flow = Flow.INBOUND if inbound else Flow.OUTBOUND
         interface = _Interface(hop, strings[kind])
         data = payload[0]
-        if interface.link_type is LinkType.UPPER_PDU:
+        if interface.kind == ATR:
+            data, note = _apdu(PduDirection.RECEIVED, data), ", answer to reset"
+        elif interface.link_type is LinkType.UPPER_PDU:
             way = PduDirection.RECEIVED if inbound else PduDirection.SENT
             readable = interface.kind == _PPP and len(data) >= _SHORTEST_PPP
             data = upper_pdu(_PPP if readable else _UNDISSECTED, way, data)

@@ -168,7 +168,7 @@ def _rig(making: _Making, engine: MonotonicEngine, reader: Reader, given: Given,
         port = Guarded(port, engine, guard, engine.fail)
     unpaced = making.served is not None and not _paced(given)
     split = calibrated_split(model, engine, sink, paced=not unpaced)
-    recorded = Recorded(port, 1, tap, engine=engine, split=split)
+    recorded = Recorded(port, 1, tap, engine=engine, split=split, now=lambda: engine.now)
     host = engine.call(lambda: Host(engine, recorded, uplink, settings, tap, hop=hop))
     hands = _hands(making.served, model, given)
     declares = _declares(reader.abilities, hands, model, given, hop)

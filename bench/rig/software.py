@@ -151,7 +151,7 @@ class SoftwareChain:
             if given.disturbed or (defect is not None and defect.disturbs):
                 reader.disturb(disturbance_of(given, engine.timebase, seed + number), given.mismatch_ppm or 0)
             cutter = Cutting(reader, engine, engine.timebase.nanoseconds(CUT_SILENCE_NS))
-            port = Recorded(cutter, number, sink)
+            port = Recorded(cutter, number, sink, now=lambda: engine.now)
             profile = profile_named(given.profile, given, number)
             card = Card(engine, profile if defect is None else defect.profile(profile), poll, sink)
             if defect is not None:
