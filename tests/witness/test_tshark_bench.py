@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames(run: Path) -> list[Frame]:
     fields = ["frame.protocols", "cardbench.scenario", "cardbench.step", "cardbench.line", "cardbench.hop.sw", "_ws.expert.severity",
               "cardbench.hop.malformed", "cardbench.channel.malformed", "cardbench.chain.malformed",
-              "cardbench.hop.bad_status", "ip.checksum.status", "udp.checksum.status", "tcp.checksum.status"]  # fmt: skip
+              "cardbench.hop.bad_status", "ip.checksum.status", "udp.checksum.status", "tcp.checksum.status", "iso7816.atr.init_char"]  # fmt: skip
     return dissected(run / "capture.pcapng", fields, checksums=True)
 
 
@@ -60,6 +60,14 @@ def test_every_layer_is_decoded_and_every_packet_names_its_step(frames: list[Fra
     assert any("cardbench.hop.sw" in frame for frame in frames)  # of a post-dissector, so not among the protocols
     assert all("cardbench.scenario" in frame and "cardbench.line" in frame for frame in frames)
     assert {frame["cardbench.scenario"][0] for frame in frames} == set(SCENARIOS)
+
+
+def test_every_scenario_that_keeps_its_packets_has_an_answer_to_reset(frames: list[Frame]) -> None:
+    """Of the first card of each chain, and seen as one by a dissector that knows nothing of ours."""
+    answers = [frame for frame in frames if "iso7816.atr.init_char" in frame]
+    assert {frame["iso7816.atr.init_char"][0] for frame in answers} == {"0x3b"}
+    assert {frame["cardbench.scenario"][0] for frame in answers} == set(SCENARIOS)
+    assert all("cardbench.hop.sw" not in frame for frame in answers)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
