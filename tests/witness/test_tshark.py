@@ -9,9 +9,15 @@ from typing import cast
 
 import pytest
 
-from bench.observe import Direction, Exchange, Observation, Verdict
+from bench.engine import VirtualEngine
+from bench.hop.link import PollPlan
+from bench.iso7816.port import PowerUp, WarmResets
+from bench.observe import Direction, Exchange, ListSink, Observation, Verdict
 from bench.records.journal import CaptureMode, Journal
+from bench.records.pcapng import PduDirection, upper_pdu
 from bench.records.run import RunDirectory
+from bench.rig.given import Given
+from bench.rig.software import SoftwareChain
 from tests.records.samples import MS, TIMEBASE, exchange, numbered_point, packet, step, verdict
 
 pytestmark = [
@@ -209,6 +215,30 @@ def test_polls_that_stand_for_many_and_errors_say_so(tmp_path: Path) -> None:
         "subject/file::single, 250 times",
         "subject/file::single, card mute",
     ]
+
+
+def test_cold_and_warm_answers_to_reset_are_decoded_as_the_terminal_got_them(tmp_path: Path) -> None:
+    sink, engine = ListSink(), VirtualEngine(TIMEBASE)
+    chain = SoftwareChain(engine, Given.model_validate({"cards": "1"}), PollPlan(MS, MS), True, sink)
+    ups: list[PowerUp] = []
+    port = chain.places[0].port
+    assert isinstance(port, WarmResets)
+    port.power_up(ups.append)
+    assert engine.wait(lambda: len(ups) == 1, 10 * TIMEBASE.hz)
+    port.warm_reset(ups.append)
+    assert engine.wait(lambda: len(ups) == 2, 10 * TIMEBASE.hz)
+    assert [up.error for up in ups] == ["", ""]
+
+    frames = tshark(captured(tmp_path, {"single": list(sink.observations)}), "-Y", "iso7816.atr")
+    assert all("_ws.malformed" not in frame for frame in frames)
+    mine = [frame for frame in frames if frame["frame.interface_name"] == ["hop 1 atr"]]
+    assert [frame["frame.len"] for frame in mine] == [
+        [str(len(upper_pdu("iso7816", PduDirection.RECEIVED, up.atr)))] for up in ups
+    ]
+    assert [frame["iso7816.atr.init_char"] for frame in mine] == [[f"0x{up.atr[0]:02x}"] for up in ups]
+    assert [frame["frame.packet_flags_direction"] for frame in mine] == [["0x00000001"]] * 2
+    assert all(frame["frame.comment"] == ["subject/file::single, answer to reset"] for frame in mine)
+    assert float(mine[0]["frame.time_epoch"][0]) < float(mine[1]["frame.time_epoch"][0])
 
 
 def test_a_whole_run_is_read_in_order(tmp_path: Path) -> None:
