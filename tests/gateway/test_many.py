@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 import random
+import threading
 from collections.abc import Sequence
 
+from bench.channels.channel import State
 from bench.channels.message import MessageType
 from bench.host.service import resident_bytes
 from bench.observe import Direction, Observation, Packet
 from bench.rig.build import Rig
-from tests.gateway.support import PATIENCE_S, gateway
+from tests.gateway.support import PATIENCE_S, Gate, gateway, wait
 
 CARDS = 4
 CONNECTIONS = 200
@@ -66,13 +68,41 @@ def worst_window(messages: list[tuple[tuple[int, int], int]], most: int) -> tupl
 async def talk(address: str, port: int, data: bytes, everyone: asyncio.Barrier) -> bool:
     reader, writer = await asyncio.open_connection(address, port)
     await everyone.wait()
+    await everyone.wait()  # the gateway is held from here on
     writer.write(data)
     writer.write_eof()
+    await everyone.wait()
     digest = hashlib.sha256()
     while part := await reader.read(65_536):
         digest.update(part)
     writer.close()
     return digest.digest() == hashlib.sha256(data).digest()
+
+
+async def all_at_once(gate: Gate, everyone: asyncio.Barrier) -> None:
+    """Hold the gateway while everybody says all of it: on a machine that stands still for a moment the first would be done before the last begins."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        release.wait(PATIENCE_S)
+
+    pipes = gate.running.service.host.gateway._pipes
+
+    def opened() -> int:
+        return sum(pipe.channel is not None and pipe.channel.state is State.OPEN for pipe in pipes)
+
+    holder = threading.Thread(target=lambda: gate.call(hold), daemon=True)
+    try:
+        await everyone.wait()
+        await asyncio.to_thread(wait, lambda: gate.call(opened) == CONNECTIONS)
+        holder.start()
+        await asyncio.to_thread(held.wait, PATIENCE_S)
+        await everyone.wait()
+        await everyone.wait()
+    finally:
+        release.set()
+    await asyncio.to_thread(holder.join, PATIENCE_S)
 
 
 def test_200_connections_over_a_chain_of_four_cards() -> None:
@@ -83,12 +113,15 @@ def test_200_connections_over_a_chain_of_four_cards() -> None:
         before = resident_bytes()
 
         async def everybody() -> list[bool]:
-            everyone = asyncio.Barrier(CONNECTIONS)
+            everyone = asyncio.Barrier(CONNECTIONS + 1)
             talks = [
                 talk(gate.address, ports[number % CARDS], randoms.randbytes(BYTES), everyone)
                 for number in range(CONNECTIONS)
             ]
-            return await asyncio.wait_for(asyncio.gather(*talks), 4 * PATIENCE_S)
+            together = asyncio.create_task(all_at_once(gate, everyone))
+            intact = await asyncio.wait_for(asyncio.gather(*talks), 4 * PATIENCE_S)
+            await together
+            return intact
 
         intact = asyncio.run(everybody())
         assert intact == [True] * CONNECTIONS
